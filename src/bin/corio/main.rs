@@ -1,0 +1,113 @@
+//! `corio`, the program that comes with the library: it measures echo servers and runs one.
+//!
+//! It is an ordinary user of the library: nothing here uses more than corio's public API. The
+//! files, in reading order:
+//!
+//! * `main.rs`: the commands and how the program ends;
+//! * `arguments.rs`: what the options accept, and what is said about values they refuse;
+//! * `serve_echo.rs`: the bare echo server;
+//! * `bench_echo.rs`: the benchmark, from its options to its exit code;
+//! * `server_child.rs`: the server of a benchmark, a child process;
+//! * `load.rs`: the load generator, which checks every byte and times every message;
+//! * `traffic.rs`: what is sent, and what each connection has received so far;
+//! * `report.rs`: the result, as JSON and as a table;
+//! * `machine.rs`: what the program asks `/proc` about.
+//!
+//! Exit codes: 0 all went well; 1 the work failed (a lost or wrong byte counts); 2 the command line
+//! makes no sense; 130 ended by Ctrl-C.
+
+mod arguments;
+mod bench_echo;
+mod load;
+mod machine;
+mod report;
+mod serve_echo;
+mod server_child;
+mod traffic;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  corio bench echo                                  measure corio's echo server for 5 seconds
+  corio bench echo --connections 1000 --size 4096   the same with more and larger traffic
+  corio serve echo --port 7777                      run the echo server until Ctrl-C";
+
+/// Measure corio on this machine, or run one of its servers.
+///
+/// corio is a single-threaded, io_uring based runtime for Linux servers. `corio bench echo` answers
+/// the first question about it: how much CPU does a request cost here?
+#[derive(Parser)]
+#[command(name = "corio", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure a server under load in which every byte is checked
+    #[command(subcommand, arg_required_else_help = true)]
+    Bench(Bench),
+    /// Run a server, for any load generator to drive
+    #[command(subcommand, arg_required_else_help = true)]
+    Serve(Serve),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    Echo(bench_echo::Options),
+}
+
+#[derive(Subcommand)]
+enum Serve {
+    Echo(serve_echo::Options),
+}
+
+/// Why the program ends without having done its work: the text for people, the code for scripts.
+struct Failure {
+    exit_code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// The command line makes no sense as a whole. (A single bad value is refused by clap, with the
+    /// same exit code.)
+    fn usage(text: impl Into<String>) -> Failure {
+        Failure { exit_code: 2, text: text.into() }
+    }
+
+    /// The work was begun and could not be done.
+    fn work(text: impl Into<String>) -> Failure {
+        Failure { exit_code: 1, text: text.into() }
+    }
+
+    /// The person in front of the terminal wants no more of it.
+    fn interrupted() -> Failure {
+        Failure { exit_code: 130, text: "stopped by a signal before the end".to_owned() }
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Command::Bench(Bench::Echo(options)) => bench_echo::main(&options),
+        Command::Serve(Serve::Echo(options)) => serve_echo::main(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.text);
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}
+
+/// Prints to standard output. Unlike `println!` it does not panic when the reader has gone
+/// (`corio ... | head`): whoever closes the pipe has seen enough.
+fn print_line(text: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = writeln!(output, "{text}").and_then(|()| output.flush());
+}

@@ -1,0 +1,89 @@
+//! Socket addresses as the kernel reads them.
+#![allow(unsafe_code)] // Reading a sockaddr that the kernel filled in.
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+/// A `sockaddr` of any family with its length. Lives in a slot's payload during a connect.
+pub(crate) struct Address {
+    storage: libc::sockaddr_storage,
+    length: libc::socklen_t,
+}
+
+impl Address {
+    /// An empty one, for the kernel to fill in.
+    pub(super) fn empty() -> Address {
+        // SAFETY: [plain-data] sockaddr_storage is integers only; all zeroes is a value of it.
+        let storage = unsafe { mem::zeroed() };
+        Address { storage, length: mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+    }
+
+    pub(super) fn as_ptr(&self) -> *const libc::sockaddr {
+        (&raw const self.storage).cast()
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut libc::sockaddr {
+        (&raw mut self.storage).cast()
+    }
+
+    pub(super) fn length(&self) -> libc::socklen_t {
+        self.length
+    }
+
+    pub(super) fn length_mut(&mut self) -> &mut libc::socklen_t {
+        &mut self.length
+    }
+
+    /// The Internet address in it.
+    pub(super) fn to_socket_addr(&self) -> io::Result<SocketAddr> {
+        match i32::from(self.storage.ss_family) {
+            libc::AF_INET => {
+                // SAFETY: [plain-data] the family says that a sockaddr_in is stored, which is
+                // smaller than the storage and has no stricter alignment.
+                let v4 = unsafe { &*(&raw const self.storage).cast::<libc::sockaddr_in>() };
+                let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                Ok(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: [plain-data] as above, for a sockaddr_in6.
+                let v6 = unsafe { &*(&raw const self.storage).cast::<libc::sockaddr_in6>() };
+                let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                let port = u16::from_be(v6.sin6_port);
+                let address = SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id);
+                Ok(SocketAddr::V6(address))
+            }
+            family => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the socket's address is of family {family}, not an Internet address"),
+            )),
+        }
+    }
+}
+
+impl From<&SocketAddr> for Address {
+    fn from(address: &SocketAddr) -> Address {
+        let mut made = Address::empty();
+        match address {
+            SocketAddr::V4(v4) => {
+                // SAFETY: [plain-data] the storage is larger than a sockaddr_in and aligned.
+                let raw = unsafe { &mut *(&raw mut made.storage).cast::<libc::sockaddr_in>() };
+                raw.sin_family = libc::AF_INET as libc::sa_family_t;
+                raw.sin_port = v4.port().to_be();
+                raw.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+                made.length = mem::size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            }
+            SocketAddr::V6(v6) => {
+                // SAFETY: [plain-data] as above, for a sockaddr_in6.
+                let raw = unsafe { &mut *(&raw mut made.storage).cast::<libc::sockaddr_in6>() };
+                raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+                raw.sin6_port = v6.port().to_be();
+                raw.sin6_flowinfo = v6.flowinfo();
+                raw.sin6_addr.s6_addr = v6.ip().octets();
+                raw.sin6_scope_id = v6.scope_id();
+                made.length = mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            }
+        }
+        made
+    }
+}

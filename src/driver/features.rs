@@ -1,0 +1,202 @@
+//! Which features of the ring are used, and why one is not.
+//!
+//! Names are the kernel's in lower case; `CORIO_DISABLE=name,name` switches them off. States come
+//! from trials (`trial.rs`), never from a version number.
+
+use std::fmt;
+use std::io;
+
+/// A feature of the ring that corio uses when it is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Feature {
+    /// One thread submits (6.0).
+    SingleIssuer,
+    /// Completions are worked off only in the loop's own system call (6.1).
+    DeferTaskrun,
+    /// No interrupt for completions, where deferring is refused (5.19).
+    CoopTaskrun,
+    /// The kernel raises a flag when deferred work waits (5.19).
+    TaskrunFlag,
+    /// No index array between submissions and the kernel (6.6).
+    NoSqarray,
+    /// A refused submission does not stop those behind it (5.18).
+    SubmitAll,
+    /// The ring is entered by index, without a descriptor look-up (5.18).
+    RegisteredRing,
+    /// A wait's deadline is absolute (6.12).
+    AbsTimer,
+    /// A waiting loop does not count as waiting for a disk (6.15).
+    NoIowait,
+    /// Receive buffers are taken from a shared pool when bytes arrive (5.19).
+    PbufRing,
+    /// One receive serves many messages (6.0).
+    RecvMultishot,
+    /// One accept serves many connections (5.19).
+    AcceptMultishot,
+    /// One poll serves many events (5.13).
+    PollMultishot,
+}
+
+impl Feature {
+    /// All features, in the order they are reported.
+    pub const ALL: [Feature; 13] = [
+        Feature::SingleIssuer,
+        Feature::DeferTaskrun,
+        Feature::CoopTaskrun,
+        Feature::TaskrunFlag,
+        Feature::NoSqarray,
+        Feature::SubmitAll,
+        Feature::RegisteredRing,
+        Feature::AbsTimer,
+        Feature::NoIowait,
+        Feature::PbufRing,
+        Feature::RecvMultishot,
+        Feature::AcceptMultishot,
+        Feature::PollMultishot,
+    ];
+
+    /// The kernel's name in lower case, which `CORIO_DISABLE` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Feature::SingleIssuer => "single_issuer",
+            Feature::DeferTaskrun => "defer_taskrun",
+            Feature::CoopTaskrun => "coop_taskrun",
+            Feature::TaskrunFlag => "taskrun_flag",
+            Feature::NoSqarray => "no_sqarray",
+            Feature::SubmitAll => "submit_all",
+            Feature::RegisteredRing => "registered_ring",
+            Feature::AbsTimer => "abs_timer",
+            Feature::NoIowait => "no_iowait",
+            Feature::PbufRing => "pbuf_ring",
+            Feature::RecvMultishot => "recv_multishot",
+            Feature::AcceptMultishot => "accept_multishot",
+            Feature::PollMultishot => "poll_multishot",
+        }
+    }
+}
+
+/// What became of a feature at start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum FeatureState {
+    /// Tried, and it did what it should.
+    Works,
+    /// Tried, and this kernel does not have it.
+    Absent,
+    /// Not tried: another feature that works does the same or it stands on one that does not.
+    NotNeeded,
+    /// Named in `CORIO_DISABLE`.
+    SwitchedOff,
+}
+
+/// The features of a running ring: `Runtime::features()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Features {
+    states: [FeatureState; Feature::ALL.len()],
+}
+
+impl Features {
+    /// Everything but what `CORIO_DISABLE` names.
+    pub(super) fn wanted() -> io::Result<Features> {
+        let disabled = std::env::var("CORIO_DISABLE").unwrap_or_default();
+        Features::without(&disabled)
+    }
+
+    fn without(disabled: &str) -> io::Result<Features> {
+        let mut features = Features { states: [FeatureState::Works; Feature::ALL.len()] };
+        for name in disabled.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let Some(feature) = Feature::ALL.into_iter().find(|it| it.name() == name) else {
+                let known: Vec<_> = Feature::ALL.iter().map(|it| it.name()).collect();
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!(
+                        "CORIO_DISABLE names `{name}`, which is no feature; known are {}",
+                        known.join(", ")
+                    ),
+                ));
+            };
+            features.set(feature, FeatureState::SwitchedOff);
+        }
+        features.settle();
+        Ok(features)
+    }
+
+    /// Takes out what stands on something that is not there, or is not needed beside it.
+    pub(super) fn settle(&mut self) {
+        let not_needed = |features: &mut Features, feature| {
+            if features.has(feature) {
+                features.set(feature, FeatureState::NotNeeded);
+            }
+        };
+        if !self.has(Feature::SingleIssuer) {
+            not_needed(self, Feature::DeferTaskrun);
+        }
+        if self.has(Feature::DeferTaskrun) {
+            not_needed(self, Feature::CoopTaskrun);
+        } else if self.state(Feature::CoopTaskrun) == FeatureState::NotNeeded {
+            self.set(Feature::CoopTaskrun, FeatureState::Works);
+        }
+        if !self.has(Feature::DeferTaskrun) && !self.has(Feature::CoopTaskrun) {
+            not_needed(self, Feature::TaskrunFlag);
+        }
+        if !self.has(Feature::PbufRing) {
+            not_needed(self, Feature::RecvMultishot);
+        }
+    }
+
+    pub(super) fn set(&mut self, feature: Feature, state: FeatureState) {
+        self.states[feature as usize] = state;
+    }
+
+    /// What became of one feature.
+    pub fn state(&self, feature: Feature) -> FeatureState {
+        self.states[feature as usize]
+    }
+
+    /// Whether a feature is in use.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.state(feature) == FeatureState::Works
+    }
+
+    /// All features with their states.
+    pub fn iter(&self) -> impl Iterator<Item = (Feature, FeatureState)> + '_ {
+        Feature::ALL.into_iter().zip(self.states)
+    }
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("uring:")?;
+        for (feature, state) in self.iter() {
+            match state {
+                FeatureState::Works => write!(f, " {}", feature.name())?,
+                FeatureState::Absent => write!(f, " -{} (absent)", feature.name())?,
+                FeatureState::SwitchedOff => write!(f, " -{} (switched off)", feature.name())?,
+                FeatureState::NotNeeded => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disabling_a_base_takes_out_what_stands_on_it() {
+        let features = Features::without("single_issuer, pbuf_ring").unwrap();
+        assert_eq!(features.state(Feature::SingleIssuer), FeatureState::SwitchedOff);
+        assert_eq!(features.state(Feature::DeferTaskrun), FeatureState::NotNeeded);
+        assert_eq!(features.state(Feature::RecvMultishot), FeatureState::NotNeeded);
+        assert!(features.has(Feature::CoopTaskrun), "it takes the place of defer_taskrun");
+        assert!(features.has(Feature::TaskrunFlag));
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = Features::without("multishot").unwrap_err().to_string();
+        assert!(error.contains("`multishot`") && error.contains("recv_multishot"), "{error}");
+    }
+}

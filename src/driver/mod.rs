@@ -1,0 +1,295 @@
+//! The seam: an [`Op`] goes in, a [`Completion`] comes out.
+//!
+//! An `Op` is plain data in the kernel's words. A driver turns it into whatever its kernel
+//! interface wants ([`uring`]: one `match` that makes an SQE) and hands completions back. A driver
+//! knows no task, no future and no stream, and nothing above it knows a kernel flag.
+//! `executor/slots.rs` is the one place that calls [`AnyDriver::push`].
+//!
+//! The contract, for every driver:
+//!
+//! * each pushed operation completes at least once, and its last completion has `more == false`;
+//! * completions of different operations come in any order, those of one in the order they
+//!   happened;
+//! * no completion is delivered from inside `push`;
+//! * a cancel is a request: the operation still completes, with any result;
+//! * nothing is lost when a queue is full: what does not fit waits in an overflow FIFO, cancels
+//!   included, and a cancel whose operation has completed meanwhile is taken out, not sent.
+//!
+//! Everything else that touches the outside (clock, sockets, socket options, the random seed) is
+//! asked of the driver too, so that a simulation can answer it.
+
+mod address;
+mod bell;
+mod buffers;
+mod clock;
+mod features;
+mod payload;
+mod socket;
+mod trial;
+mod uring;
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+pub(crate) use address::Address;
+pub(crate) use bell::{Bell, open_signals, read_signal};
+pub use buffers::Chunk;
+pub(crate) use buffers::{BufferConfig, Pool, Pools};
+pub(crate) use clock::{now_ns, ticks, ticks_per_micro, wall_seed};
+pub use features::{Feature, FeatureState, Features};
+pub use payload::Segment;
+pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
+pub(crate) use socket::SocketOption;
+pub(crate) use trial::RingSize;
+pub(crate) use uring::Uring;
+
+/// The name of one operation in flight: slot index, generation and tag in 64 bits.
+///
+/// ```text
+///  63..60  tag (1 operation, 2 cancel)   59..32  generation   31..0  slot index
+/// ```
+/// Tag 0 is never made, so a zeroed `user_data` is nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Token(u64);
+
+const TAG_OPERATION: u64 = 1;
+const TAG_CANCEL: u64 = 2;
+
+impl Token {
+    /// How many generations a slot counts before they repeat.
+    pub(crate) const GENERATION_MASK: u32 = (1 << 28) - 1;
+
+    pub(crate) fn operation(index: u32, generation: u32) -> Token {
+        let generation = u64::from(generation & Self::GENERATION_MASK);
+        Token(TAG_OPERATION << 60 | generation << 32 | u64::from(index))
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> Token {
+        Token(bits)
+    }
+
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The `user_data` of the request that cancels this operation.
+    pub(crate) fn cancel_bits(self) -> u64 {
+        self.0 & !(0xf << 60) | TAG_CANCEL << 60
+    }
+
+    pub(crate) fn is_operation(self) -> bool {
+        self.0 >> 60 == TAG_OPERATION
+    }
+
+    pub(crate) fn is_cancel(self) -> bool {
+        self.0 >> 60 == TAG_CANCEL
+    }
+
+    pub(crate) fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 >> 32) as u32 & Self::GENERATION_MASK
+    }
+}
+
+/// Which pool of provided buffers a receive draws from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Group {
+    Small,
+    Large,
+}
+
+/// An operation as plain data. Memory it needs is in the [`Payload`] that is pushed with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    /// Completes at once with 0: for tests of what lies between.
+    #[cfg(test)]
+    Nop,
+    /// Payload none; the result is a descriptor, closed on exec.
+    Accept { fd: RawFd, multishot: bool },
+    /// Payload [`Payload::Address`].
+    Connect { fd: RawFd },
+    /// Payload none; the completion brings a [`Chunk`].
+    Receive { fd: RawFd, group: Group, multishot: bool },
+    /// Payload [`Payload::Buffer`].
+    ReceiveInto { fd: RawFd },
+    /// Payload [`Payload::Segment`] or [`Payload::Batch`]; completes when all is sent or on error.
+    Send { fd: RawFd },
+    /// Payload none; completes when the descriptor is readable.
+    Poll { fd: RawFd, multishot: bool },
+}
+
+/// What came back of an operation.
+pub(crate) struct Completion {
+    pub(crate) token: Token,
+    /// The kernel's result: not negative, or `-errno`.
+    pub(crate) result: i32,
+    /// Whether the operation goes on and will complete again.
+    pub(crate) more: bool,
+    /// The bytes that a receive from a pool brought.
+    pub(crate) chunk: Option<Chunk>,
+}
+
+/// How long [`AnyDriver::enter`] may wait for the first completion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    /// Do not wait, and skip the system call if there is nothing to do.
+    No,
+    /// Until something completes or the clock reaches this many nanoseconds.
+    Until(u64),
+    /// Until something completes.
+    Forever,
+}
+
+/// Counters that a driver keeps, for `Stats`.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct DriverStats {
+    pub(crate) enters: u64,
+    pub(crate) submissions: u64,
+    pub(crate) completions: u64,
+    pub(crate) overflowed: u64,
+    pub(crate) lost: u64,
+}
+
+/// The driver of one core, chosen at start. One branch a call, no `dyn`, no generics above it.
+pub(crate) enum AnyDriver {
+    Uring(Box<Uring>),
+    #[cfg(test)]
+    Fake(Box<fake::Fake>),
+    /// After teardown: what still closes a descriptor does so by system call.
+    Closed,
+}
+
+/// The driver as its core and the descriptors share it.
+pub(crate) type SharedDriver = Rc<RefCell<AnyDriver>>;
+
+impl AnyDriver {
+    /// Hands an operation to the kernel's side.
+    ///
+    /// # Safety
+    ///
+    /// `payload` must be what `op` asks for, and must stay where it is, unread and unchanged,
+    /// until the operation's last completion was reaped: `[slot-keeps-memory]`.
+    #[allow(unsafe_code)] // The seam's one unsafe function: the kernel will use the payload.
+    pub(crate) unsafe fn push(&mut self, token: Token, op: Op, payload: *mut Payload) {
+        match self {
+            // SAFETY: [slot-keeps-memory], promised by our caller.
+            AnyDriver::Uring(uring) => unsafe { uring.push(token, op, payload) },
+            #[cfg(test)]
+            AnyDriver::Fake(fake) => fake.push(token, op),
+            AnyDriver::Closed => unreachable!("slots refuse operations of a closed core"),
+        }
+    }
+
+    /// Asks for the end of an operation. It still completes.
+    pub(crate) fn cancel(&mut self, token: Token) {
+        match self {
+            AnyDriver::Uring(uring) => uring.cancel(token),
+            #[cfg(test)]
+            AnyDriver::Fake(fake) => fake.cancel(token),
+            AnyDriver::Closed => {}
+        }
+    }
+
+    /// Takes an unsent cancel of a completed operation out of the overflow queue.
+    pub(crate) fn forget_cancel(&mut self, token: Token) {
+        match self {
+            AnyDriver::Uring(uring) => uring.forget_cancel(token),
+            #[cfg(test)]
+            AnyDriver::Fake(_) => {}
+            AnyDriver::Closed => {}
+        }
+    }
+
+    /// Submits what was pushed and waits, in one system call.
+    pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        match self {
+            AnyDriver::Uring(uring) => uring.enter(wait),
+            #[cfg(test)]
+            AnyDriver::Fake(fake) => fake.enter(wait),
+            AnyDriver::Closed => Ok(()),
+        }
+    }
+
+    /// Copies the completions out; true if none is left that this thread could see.
+    pub(crate) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
+        match self {
+            AnyDriver::Uring(uring) => uring.reap(completions),
+            #[cfg(test)]
+            AnyDriver::Fake(fake) => fake.reap(completions),
+            AnyDriver::Closed => true,
+        }
+    }
+
+    /// Whether an `enter` without waiting would bring something: a look at shared memory.
+    pub(crate) fn has_news(&mut self) -> bool {
+        match self {
+            AnyDriver::Uring(uring) => uring.has_news(),
+            #[cfg(test)]
+            AnyDriver::Fake(fake) => fake.has_news(),
+            AnyDriver::Closed => false,
+        }
+    }
+
+    /// Whether operations were pushed that the kernel has not taken yet.
+    pub(crate) fn has_unsubmitted(&mut self) -> bool {
+        match self {
+            AnyDriver::Uring(uring) => uring.has_unsubmitted(),
+            #[cfg(test)]
+            AnyDriver::Fake(_) => false,
+            AnyDriver::Closed => false,
+        }
+    }
+
+    pub(crate) fn stats(&self) -> DriverStats {
+        match self {
+            AnyDriver::Uring(uring) => uring.stats(),
+            #[cfg(test)]
+            AnyDriver::Fake(_) => DriverStats::default(),
+            AnyDriver::Closed => DriverStats::default(),
+        }
+    }
+
+    /// Closes a descriptor, as the last act of the last holder of an [`Fd`].
+    fn close(&mut self, fd: RawFd) {
+        // The uring driver needs nothing of its own here: closing a socket never blocks and costs
+        // less as a plain call than a submission with its completion.
+        socket::close(fd);
+    }
+}
+
+/// A descriptor that slots and resources share by `Rc`; the last holder closes it.
+///
+/// Slots hold it for each operation in flight, so the kernel never sees a number that was closed
+/// and given to somebody else.
+pub(crate) struct Fd {
+    raw: RawFd,
+    driver: SharedDriver,
+}
+
+impl Fd {
+    /// Takes ownership of `raw`, which nobody else may close.
+    pub(crate) fn new(raw: RawFd, driver: &SharedDriver) -> Rc<Fd> {
+        Rc::new(Fd { raw, driver: Rc::clone(driver) })
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.raw
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        match self.driver.try_borrow_mut() {
+            Ok(mut driver) => driver.close(self.raw),
+            Err(_) => socket::close(self.raw),
+        }
+    }
+}

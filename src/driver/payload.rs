@@ -1,0 +1,180 @@
+//! The memory that an operation in flight points to.
+//!
+//! `[slot-keeps-memory]`: a payload lives in its slot from push until the last completion, at an
+//! address that never moves, and nobody reads, changes or drops it meanwhile. Only the driver makes
+//! pointers from it, in `push`.
+#![allow(unsafe_code)] // A buffer that the kernel filled is declared initialised.
+
+use bytes::{Buf, Bytes};
+
+use super::{Address, Chunk};
+
+/// What the kernel may read or write until an operation's last completion.
+#[derive(Default)]
+pub(crate) enum Payload {
+    /// The operation points to nothing.
+    #[default]
+    None,
+    /// The peer of a connect.
+    Address(Box<Address>),
+    /// Where a receive without a pool puts its bytes.
+    Buffer(ReceiveBuffer),
+    /// One piece to send.
+    Segment(Segment),
+    /// Several pieces to send as one.
+    Batch(Box<Batch>),
+}
+
+/// Heap memory for one receive.
+pub(crate) struct ReceiveBuffer(Vec<u8>);
+
+impl ReceiveBuffer {
+    pub(crate) fn new(length: usize) -> ReceiveBuffer {
+        ReceiveBuffer(Vec::with_capacity(length))
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.0.as_mut_ptr()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// The first `length` bytes, which a completed receive filled.
+    pub(crate) fn into_chunk(mut self, length: usize) -> Chunk {
+        assert!(length <= self.0.capacity());
+        // SAFETY: [kernel-filled] the receive completed with `length`, so the kernel wrote that
+        // many bytes from the start of the allocation, whose capacity was checked above.
+        unsafe { self.0.set_len(length) };
+        Chunk::from_vec(self.0)
+    }
+}
+
+/// Owned bytes on their way out: what `write_owned` takes.
+///
+/// Made from a [`Chunk`], [`Bytes`], a `Vec<u8>` or a `&'static [u8]`, never with a copy.
+pub struct Segment(Kind);
+
+enum Kind {
+    Chunk(Chunk),
+    Bytes(Bytes),
+    /// The bytes from `start` on.
+    Vec {
+        bytes: Vec<u8>,
+        start: usize,
+    },
+}
+
+impl Segment {
+    /// An empty one with room, for small writes to be joined into.
+    pub(crate) fn with_capacity(capacity: usize) -> Segment {
+        Segment(Kind::Vec { bytes: Vec::with_capacity(capacity), start: 0 })
+    }
+
+    /// The bytes.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Kind::Chunk(chunk) => chunk,
+            Kind::Bytes(bytes) => bytes,
+            Kind::Vec { bytes, start } => &bytes[*start..],
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Appends a copy of `bytes` if there is room for it without moving what is there.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.0 {
+            Kind::Vec { bytes: tail, .. } if tail.capacity() - tail.len() >= bytes.len() => {
+                tail.extend_from_slice(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Drops the first `count` bytes, which were sent.
+    pub(crate) fn advance(&mut self, count: usize) {
+        match &mut self.0 {
+            Kind::Chunk(chunk) => chunk.advance(count),
+            Kind::Bytes(bytes) => bytes.advance(count),
+            Kind::Vec { start, .. } => *start += count,
+        }
+    }
+}
+
+impl From<Chunk> for Segment {
+    fn from(chunk: Chunk) -> Segment {
+        Segment(Kind::Chunk(chunk))
+    }
+}
+
+impl From<Bytes> for Segment {
+    fn from(bytes: Bytes) -> Segment {
+        Segment(Kind::Bytes(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Segment {
+    fn from(bytes: Vec<u8>) -> Segment {
+        Segment(Kind::Vec { bytes, start: 0 })
+    }
+}
+
+impl From<&'static [u8]> for Segment {
+    fn from(bytes: &'static [u8]) -> Segment {
+        Segment(Kind::Bytes(Bytes::from_static(bytes)))
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Segment {
+    fn from(bytes: &'static [u8; N]) -> Segment {
+        Segment(Kind::Bytes(Bytes::from_static(bytes)))
+    }
+}
+
+impl From<&'static str> for Segment {
+    fn from(text: &'static str) -> Segment {
+        Segment(Kind::Bytes(Bytes::from_static(text.as_bytes())))
+    }
+}
+
+impl From<String> for Segment {
+    fn from(text: String) -> Segment {
+        Segment::from(text.into_bytes())
+    }
+}
+
+/// Several segments that leave in one send, with the header that tells the kernel where they are.
+pub(crate) struct Batch {
+    segments: Vec<Segment>,
+    pieces: Vec<libc::iovec>,
+    header: libc::msghdr,
+}
+
+impl Batch {
+    pub(crate) fn new(segments: Vec<Segment>) -> Box<Batch> {
+        // SAFETY: [plain-data] msghdr is integers and pointers; all zeroes is a value of it.
+        let header = unsafe { std::mem::zeroed() };
+        Box::new(Batch { segments, pieces: Vec::new(), header })
+    }
+
+    pub(crate) fn into_segments(self: Box<Self>) -> Vec<Segment> {
+        self.segments
+    }
+
+    /// The header for the kernel. It points into this batch, which must stay where it is.
+    pub(super) fn header(&mut self) -> *const libc::msghdr {
+        self.pieces.clear();
+        self.pieces.extend(self.segments.iter().map(|segment| {
+            let bytes = segment.as_slice();
+            libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+        }));
+        self.header.msg_iov = self.pieces.as_mut_ptr();
+        self.header.msg_iovlen = self.pieces.len();
+        &raw const self.header
+    }
+}

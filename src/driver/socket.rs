@@ -1,0 +1,199 @@
+//! Calls on sockets that never block, as plain system calls.
+//!
+//! `bind`, `listen`, options, names, `shutdown` and `close` cost less this way than as ring
+//! operations (`shutdown` would even wake a kernel worker). They are asked of the driver all the
+//! same, so that a simulated network can answer them.
+#![allow(unsafe_code)] // System calls.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use super::{Address, AnyDriver};
+
+/// A socket option in the kernel's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SocketOption {
+    ReuseAddress(bool),
+    ReusePort(bool),
+    NoDelay(bool),
+    /// Probe an idle connection after this long.
+    KeepAlive(Option<Duration>),
+    ReceiveBuffer(usize),
+    SendBuffer(usize),
+    /// Closing resets the connection.
+    LingerZero,
+}
+
+impl AnyDriver {
+    /// A stream socket for this address, closed on exec.
+    pub(crate) fn open_socket(&mut self, address: &SocketAddr) -> io::Result<RawFd> {
+        let family = match address {
+            SocketAddr::V4(_) => libc::AF_INET,
+            SocketAddr::V6(_) => libc::AF_INET6,
+        };
+        // SAFETY: [plain-call] no memory is passed.
+        check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })
+    }
+
+    pub(crate) fn bind(&mut self, fd: RawFd, address: &SocketAddr) -> io::Result<()> {
+        let address = Address::from(address);
+        // SAFETY: [plain-call] the address is valid for its length.
+        check(unsafe { libc::bind(fd, address.as_ptr(), address.length()) }).map(drop)
+    }
+
+    pub(crate) fn listen(&mut self, fd: RawFd, backlog: u32) -> io::Result<()> {
+        let backlog = backlog.min(i32::MAX as u32) as i32;
+        // SAFETY: [plain-call] no memory is passed.
+        check(unsafe { libc::listen(fd, backlog) }).map(drop)
+    }
+
+    pub(crate) fn local_address(&mut self, fd: RawFd) -> io::Result<SocketAddr> {
+        let mut address = Address::empty();
+        let length: *mut libc::socklen_t = address.length_mut();
+        // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
+        check(unsafe { libc::getsockname(fd, address.as_mut_ptr(), length) })?;
+        address.to_socket_addr()
+    }
+
+    pub(crate) fn peer_address(&mut self, fd: RawFd) -> io::Result<SocketAddr> {
+        let mut address = Address::empty();
+        let length: *mut libc::socklen_t = address.length_mut();
+        // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
+        check(unsafe { libc::getpeername(fd, address.as_mut_ptr(), length) })?;
+        address.to_socket_addr()
+    }
+
+    pub(crate) fn set_option(&mut self, fd: RawFd, option: SocketOption) -> io::Result<()> {
+        match option {
+            SocketOption::ReuseAddress(on) => {
+                set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &i32::from(on))
+            }
+            SocketOption::ReusePort(on) => {
+                set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &i32::from(on))
+            }
+            SocketOption::NoDelay(on) => {
+                set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &i32::from(on))
+            }
+            SocketOption::KeepAlive(after) => {
+                set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &i32::from(after.is_some()))?;
+                let Some(after) = after else { return Ok(()) };
+                let seconds = after.as_secs().clamp(1, i32::MAX as u64) as i32;
+                set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &seconds)
+            }
+            SocketOption::ReceiveBuffer(bytes) => {
+                set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &clamped(bytes))
+            }
+            SocketOption::SendBuffer(bytes) => {
+                set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &clamped(bytes))
+            }
+            SocketOption::LingerZero => {
+                let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+                set(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+            }
+        }
+    }
+
+    pub(crate) fn no_delay(&mut self, fd: RawFd) -> io::Result<bool> {
+        let mut on: libc::c_int = 0;
+        let mut length = mem::size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: [plain-call] the value is valid for the length that is passed with it.
+        check(unsafe {
+            libc::getsockopt(
+                fd,
+                libc::IPPROTO_TCP,
+                libc::TCP_NODELAY,
+                (&raw mut on).cast(),
+                &raw mut length,
+            )
+        })?;
+        Ok(on != 0)
+    }
+
+    /// Sends FIN: the peer reads the end.
+    pub(crate) fn shutdown_write(&mut self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: [plain-call] no memory is passed.
+        check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }).map(drop)
+    }
+
+    /// Resets the connection at once, whatever holds the descriptor: operations in flight end.
+    pub(crate) fn reset(&mut self, fd: RawFd) {
+        let mut address = Address::empty();
+        // SAFETY: [plain-data] the pointer is to a whole sockaddr_storage.
+        unsafe { (*address.as_mut_ptr()).sa_family = libc::AF_UNSPEC as libc::sa_family_t };
+        // SAFETY: [plain-call] connecting to AF_UNSPEC disconnects, see connect(2).
+        unsafe { libc::connect(fd, address.as_ptr(), address.length()) };
+        // Where that is refused, the last close resets.
+        let _ = self.set_option(fd, SocketOption::LingerZero);
+    }
+}
+
+fn clamped(bytes: usize) -> i32 {
+    bytes.min(i32::MAX as usize) as i32
+}
+
+fn set<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+    let length = mem::size_of::<T>() as libc::socklen_t;
+    // SAFETY: [plain-call] the value is valid for its length.
+    check(unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) })
+        .map(drop)
+}
+
+pub(super) fn check(result: i32) -> io::Result<i32> {
+    match result {
+        -1 => Err(io::Error::last_os_error()),
+        result => Ok(result),
+    }
+}
+
+/// Closes a descriptor; errors of close say nothing that a caller could act upon.
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: [fd-is-ours] the last holder of the descriptor calls this, once.
+    unsafe { libc::close(fd) };
+}
+
+/// RLIMIT_MEMLOCK for a person.
+pub(super) fn memlock_limit() -> String {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: [plain-call] `limit` is a valid place for the result.
+    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    match limit.rlim_cur {
+        libc::RLIM_INFINITY => "unlimited".to_owned(),
+        bytes => format!("{} KiB", bytes / 1024),
+    }
+}
+
+/// A listener on an address that the kernel picks in the abstract namespace: works without any
+/// network and leaves no file.
+pub(super) fn trial_listener() -> io::Result<OwnedFd> {
+    let socket = trial_socket()?;
+    let family = libc::AF_UNIX as libc::sa_family_t;
+    let length = mem::size_of_val(&family) as libc::socklen_t;
+    // SAFETY: [plain-call] only the family is passed, which asks for an automatic address.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const family).cast(), length) })?;
+    // SAFETY: [plain-call] no memory is passed.
+    check(unsafe { libc::listen(socket.as_raw_fd(), 1) })?;
+    Ok(socket)
+}
+
+/// A client of [`trial_listener`], waiting in its backlog.
+pub(super) fn trial_connect(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    let mut address = Address::empty();
+    let length: *mut libc::socklen_t = address.length_mut();
+    // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
+    check(unsafe { libc::getsockname(listener.as_raw_fd(), address.as_mut_ptr(), length) })?;
+    let client = trial_socket()?;
+    // SAFETY: [plain-call] the address is valid for its length.
+    check(unsafe { libc::connect(client.as_raw_fd(), address.as_ptr(), address.length()) })?;
+    Ok(client)
+}
+
+fn trial_socket() -> io::Result<OwnedFd> {
+    // SAFETY: [plain-call] no memory is passed.
+    let fd =
+        check(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: [fd-is-ours] the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

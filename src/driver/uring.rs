@@ -1,0 +1,322 @@
+//! The ring: an [`Op`] becomes a submission in one `match`, a completion queue entry a
+//! [`Completion`].
+//!
+//! Queues are synchronised only around `enter`: entries taken but not handed back would count as
+//! ready and make the next wait return at once. What does not fit the submission queue is submitted
+//! without waiting; what even then does not fit waits in `overflow`, first in, first out.
+//!
+//! `[ring-outlives-queues]`: the crate's queues and its submitter borrow the ring. They are kept
+//! for the ring's whole life (the submitter remembers the registered descriptor), so the ring is
+//! leaked to make the borrows, and freed by the last field to be dropped.
+#![allow(unsafe_code)] // The kernel reads submissions and what they point to.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter};
+use io_uring::{cqueue, opcode, squeue};
+
+use super::trial::{self, RingSize};
+use super::{
+    Completion, DriverStats, Feature, Features, Group, Op, Payload, Pools, Token, Wait, now_ns,
+};
+
+/// The most that one send asks for; the kernel caps a send below 2 GiB, and the rest goes on.
+const SEND_LENGTH_MAX: usize = 1 << 30;
+
+/// Kernel worker threads a ring may have: for work bounded in time, and for the rest.
+const WORKERS_MAX: [u32; 2] = [4, 16];
+
+/// One core's ring.
+pub(crate) struct Uring {
+    submitter: Submitter<'static>,
+    submissions: SubmissionQueue<'static>,
+    completions: CompletionQueue<'static>,
+    overflow: VecDeque<squeue::Entry>,
+    features: Features,
+    taskrun_flag: bool,
+    stats: DriverStats,
+    pools: Rc<Pools>,
+    /// Last, so that it is dropped after everything that borrows from it.
+    _ring: LeakedRing,
+}
+
+struct LeakedRing(NonNull<IoUring>);
+
+impl Drop for LeakedRing {
+    fn drop(&mut self) {
+        // SAFETY: [ring-outlives-queues] made from a leaked box, and every borrower of it was a
+        // field before this one.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Uring {
+    /// Sets up a ring of this size with all features that work here, and offers it the pools.
+    pub(crate) fn new(size: RingSize, pools: &Rc<Pools>) -> io::Result<Uring> {
+        let mut features = trial::features()?;
+        let ring = NonNull::from(Box::leak(Box::new(trial::build_ring(&features, size)?)));
+        let leaked = LeakedRing(ring);
+        // SAFETY: [ring-outlives-queues] the one reference made from the leaked box.
+        let ring: &'static mut IoUring = unsafe { &mut *ring.as_ptr() };
+        let (mut submitter, submissions, completions) = ring.split();
+        if features.has(Feature::RegisteredRing) {
+            submitter.register_ring_fd()?;
+        }
+        // Fewer workers than the kernel's default is a courtesy; old kernels do not know it.
+        let _ = submitter.register_iowq_max_workers(&mut WORKERS_MAX.clone());
+        if features.has(Feature::PbufRing) {
+            trial::register_pools(&submitter, pools, &mut features)?;
+        }
+        Ok(Uring {
+            submitter,
+            submissions,
+            completions,
+            overflow: VecDeque::new(),
+            taskrun_flag: features.has(Feature::TaskrunFlag),
+            features,
+            stats: DriverStats::default(),
+            pools: Rc::clone(pools),
+            _ring: leaked,
+        })
+    }
+
+    pub(crate) fn features(&self) -> &Features {
+        &self.features
+    }
+
+    pub(crate) fn stats(&self) -> DriverStats {
+        self.stats
+    }
+
+    /// See [`super::AnyDriver::push`].
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub(super) unsafe fn push(&mut self, token: Token, op: Op, payload: *mut Payload) {
+        // SAFETY: [slot-keeps-memory] the payload is not in flight yet, so ours to look at.
+        let payload = unsafe { &mut *payload };
+        self.put(submission(op, payload).user_data(token.bits()));
+    }
+
+    pub(super) fn cancel(&mut self, token: Token) {
+        let entry = opcode::AsyncCancel::new(token.bits()).build();
+        self.put(entry.user_data(token.cancel_bits()));
+    }
+
+    pub(super) fn forget_cancel(&mut self, token: Token) {
+        self.overflow.retain(|entry| entry.get_user_data() != token.cancel_bits());
+    }
+
+    fn put(&mut self, entry: squeue::Entry) {
+        if self.overflow.is_empty() && self.try_put(&entry) {
+            return;
+        }
+        self.overflow.push_back(entry);
+        self.submissions.sync();
+        let count = self.submissions.len() as u32;
+        // An error leaves the entries where they are; the next `enter` meets it again and tells.
+        let _ = self.system_call(count, 0, EnterFlags::empty(), None);
+        self.refill();
+    }
+
+    fn try_put(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: [slot-keeps-memory] what the entry points to is in its slot's payload, which
+        // stays until the last completion.
+        unsafe { self.submissions.push(entry) }.is_ok()
+    }
+
+    /// Moves what waits in `overflow` into the queue, as far as it fits.
+    fn refill(&mut self) {
+        self.submissions.sync();
+        while let Some(entry) = self.overflow.pop_front() {
+            if !self.try_put(&entry) {
+                self.overflow.push_front(entry);
+                self.stats.overflowed += 1;
+                return;
+            }
+        }
+    }
+
+    pub(super) fn has_unsubmitted(&mut self) -> bool {
+        !self.submissions.is_empty() || !self.overflow.is_empty()
+    }
+
+    pub(super) fn has_news(&mut self) -> bool {
+        self.completions.sync();
+        !self.completions.is_empty() || self.kernel_wants_entry()
+    }
+
+    /// Whether the kernel holds work or completions back until it is entered.
+    fn kernel_wants_entry(&self) -> bool {
+        self.submissions.taskrun() || self.submissions.cq_overflow()
+    }
+
+    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.refill();
+        self.submissions.sync();
+        let count = self.submissions.len() as u32;
+        let nothing_waits = self.taskrun_flag && !self.kernel_wants_entry();
+        if wait == Wait::No && count == 0 && nothing_waits {
+            return Ok(());
+        }
+        self.completions.sync();
+        let wait = if self.overflow.is_empty() { wait } else { Wait::No };
+        match wait {
+            Wait::No => self.system_call(count, 0, EnterFlags::GETEVENTS, None),
+            Wait::Forever => self.system_call(count, 1, self.waiting_flags(), None),
+            Wait::Until(deadline_ns) => self.enter_until(count, deadline_ns),
+        }
+    }
+
+    fn waiting_flags(&self) -> EnterFlags {
+        match self.features.has(Feature::NoIowait) {
+            true => EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT,
+            false => EnterFlags::GETEVENTS,
+        }
+    }
+
+    fn enter_until(&mut self, count: u32, deadline_ns: u64) -> io::Result<()> {
+        let flags = self.waiting_flags() | EnterFlags::EXT_ARG;
+        if self.features.has(Feature::AbsTimer) {
+            return self.system_call(count, 1, flags | EnterFlags::ABS_TIMER, Some(deadline_ns));
+        }
+        match deadline_ns.saturating_sub(now_ns()) {
+            // Waiting for one completion with a zero timeout sleeps; this does not.
+            0 => self.system_call(count, 0, EnterFlags::GETEVENTS, None),
+            rest_ns => self.system_call(count, 1, flags, Some(rest_ns)),
+        }
+    }
+
+    /// Enters the ring. Interruptions, timeouts and shortages that the next turn meets again are
+    /// no errors.
+    fn system_call(
+        &mut self,
+        count: u32,
+        wanted: u32,
+        flags: EnterFlags,
+        time_ns: Option<u64>,
+    ) -> io::Result<()> {
+        self.stats.enters += 1;
+        let result = match time_ns {
+            Some(ns) => {
+                let time =
+                    Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32);
+                let args = SubmitArgs::new().timespec(&time);
+                // SAFETY: [slot-keeps-memory] for what is submitted; the argument lives through
+                // the call.
+                unsafe { self.submitter.enter(count, wanted, flags.bits(), Some(&args)) }
+            }
+            None => {
+                // SAFETY: [slot-keeps-memory] for what is submitted; there is no argument.
+                unsafe { self.submitter.enter::<libc::sigset_t>(count, wanted, flags.bits(), None) }
+            }
+        };
+        self.submissions.sync();
+        match result {
+            Ok(submitted) => {
+                self.stats.submissions += submitted as u64;
+                Ok(())
+            }
+            Err(error) => self.forgive(error),
+        }
+    }
+
+    fn forgive(&mut self, error: io::Error) -> io::Result<()> {
+        match error.raw_os_error() {
+            Some(libc::EINTR | libc::ETIME) => Ok(()),
+            // The kernel is short of memory for requests or for overflown completions: what was
+            // not taken stays in the queue, and reaping makes room.
+            Some(libc::EAGAIN | libc::EBUSY) => {
+                std::thread::yield_now();
+                Ok(())
+            }
+            // The kernel could not keep completions for want of memory: they are lost, and the
+            // operations they belong to stay in their slots.
+            Some(libc::EBADR) => {
+                self.stats.lost += 1;
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
+        self.completions.sync();
+        for entry in &mut self.completions {
+            let token = Token::from_bits(entry.user_data());
+            self.stats.completions += 1;
+            if token.is_cancel() {
+                continue;
+            }
+            completions.push(completion(&entry, token, &self.pools));
+        }
+        self.completions.sync();
+        self.completions.is_empty() && !self.kernel_wants_entry()
+    }
+}
+
+fn completion(entry: &cqueue::Entry, token: Token, pools: &Pools) -> Completion {
+    let length = entry.result().max(0) as usize;
+    Completion {
+        token,
+        result: entry.result(),
+        more: cqueue::more(entry.flags()),
+        chunk: cqueue::buffer_select(entry.flags()).map(|id| pools.take(id, length)),
+    }
+}
+
+/// The group numbers under which the pools are registered.
+pub(super) fn group_number(group: Group) -> u16 {
+    match group {
+        Group::Small => 0,
+        Group::Large => 1,
+    }
+}
+
+/// The one place that knows how an operation is asked of the ring.
+fn submission(op: Op, payload: &mut Payload) -> squeue::Entry {
+    match (op, payload) {
+        #[cfg(test)]
+        (Op::Nop, _) => opcode::Nop::new().build(),
+        (Op::Accept { fd, multishot: true }, _) => {
+            opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build()
+        }
+        (Op::Accept { fd, multishot: false }, _) => {
+            opcode::Accept::new(Fd(fd), std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(libc::SOCK_CLOEXEC)
+                .build()
+        }
+        (Op::Connect { fd }, Payload::Address(address)) => {
+            opcode::Connect::new(Fd(fd), address.as_ptr(), address.length()).build()
+        }
+        (Op::Receive { fd, group, multishot: true }, _) => {
+            opcode::RecvMulti::new(Fd(fd), group_number(group)).build()
+        }
+        (Op::Receive { fd, group, multishot: false }, _) => {
+            opcode::Recv::new(Fd(fd), std::ptr::null_mut(), 0)
+                .buf_group(group_number(group))
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT)
+        }
+        (Op::ReceiveInto { fd }, Payload::Buffer(buffer)) => {
+            opcode::Recv::new(Fd(fd), buffer.as_mut_ptr(), buffer.capacity() as u32).build()
+        }
+        (Op::Send { fd }, Payload::Segment(segment)) => {
+            let bytes = segment.as_slice();
+            let length = bytes.len().min(SEND_LENGTH_MAX) as u32;
+            opcode::Send::new(Fd(fd), bytes.as_ptr(), length).flags(libc::MSG_WAITALL).build()
+        }
+        (Op::Send { fd }, Payload::Batch(batch)) => {
+            opcode::SendMsg::new(Fd(fd), batch.header()).flags(libc::MSG_WAITALL as u32).build()
+        }
+        (Op::Poll { fd, multishot }, _) => {
+            opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(multishot).build()
+        }
+        (op, _) => unreachable!("{op:?} was pushed without the payload it needs"),
+    }
+}

@@ -1,0 +1,525 @@
+//! One core: its tasks, timers, operations and driver, and who may touch them when.
+//!
+//! `[one-thread]`: a core and everything that holds it stay on one thread; only its cell
+//! (`ticket.rs`) is seen by others.
+//!
+//! `[no-user-code-while-borrowed]`: polls, wakes, clones and drops of wakers, drops of futures,
+//! outputs and payloads, and hooks run only while no part of the core is borrowed. Each part sits
+//! in a `RefCell` of its own, borrowed for one step and never across a call into a receiver, so a
+//! breach is a panic at the guilty line, not a corruption.
+//!
+//! The executor knows operations and their receivers; it does not know what a stream is.
+
+pub(crate) mod inbox;
+pub(crate) mod operation;
+mod ready;
+mod report;
+pub(crate) mod slots;
+pub(crate) mod task;
+mod teardown;
+pub(crate) mod ticket;
+pub(crate) mod timers;
+mod turn;
+pub(crate) mod waiting;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+pub use report::Unhandled;
+pub(crate) use report::{UnhandledHook, print, print_start_error};
+pub use task::JoinError;
+pub use teardown::CloseReport;
+pub use turn::BusyPoll;
+
+use crate::driver::{
+    AnyDriver, BufferConfig, Completion, Fd, Features, Pools, RingSize, SharedDriver, Token, Uring,
+    now_ns, wall_seed,
+};
+use ready::Tasks;
+use slots::{Done, Receive, Slots, Start};
+use task::{AnyTask, Header, Phase, Task};
+use ticket::{Claim, Ticket};
+use timers::Timers;
+use turn::Pace;
+
+/// What a core is built from.
+pub(crate) struct Config {
+    pub(crate) ring: RingSize,
+    pub(crate) buffers: BufferConfig,
+    pub(crate) busy_poll: BusyPoll,
+    pub(crate) seed: Option<u64>,
+    pub(crate) grace: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) unhandled: UnhandledHook,
+}
+
+/// Where a core is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+pub(crate) enum Life {
+    /// Tasks may be spawned.
+    Open,
+    /// Teardown has begun: spawns are refused, what runs may end.
+    Closing,
+    /// Operations are being cancelled; none is started.
+    Draining,
+    /// Nothing runs any more; what is left closes its descriptors by system call.
+    Closed,
+}
+
+/// What can be asked for to be done at the end of the turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Errand {
+    /// Send what an outbox holds.
+    Flush,
+    /// Start the operations that a resource wants to stand.
+    Arm,
+}
+
+/// A resource with something to do at the end of a turn.
+pub(crate) trait TurnEnd {
+    /// Called once for each time it was asked for, while no part of the core is borrowed.
+    fn turn_end(self: Rc<Self>, core: &Rc<Core>, errand: Errand);
+}
+
+/// One core.
+pub(crate) struct Core {
+    claim: Claim,
+    pub(crate) driver: SharedDriver,
+    pub(crate) pools: Rc<Pools>,
+    features: Features,
+    slots: RefCell<Slots>,
+    tasks: RefCell<Tasks>,
+    timers: RefCell<Timers>,
+    /// Outboxes with something to send, flushed at the end of the turn.
+    flushes: RefCell<Vec<Rc<dyn TurnEnd>>>,
+    /// The one queue for arming receives: first come, first armed.
+    armings: RefCell<VecDeque<Rc<dyn TurnEnd>>>,
+    completions: RefCell<Vec<Completion>>,
+    current_task: RefCell<Option<Rc<dyn AnyTask>>>,
+    life: Cell<Life>,
+    turning: Cell<bool>,
+    pace: Pace,
+    task_count: Cell<u64>,
+    /// Streams that are still sending or waiting for their peer after they were dropped.
+    lingering: Cell<usize>,
+    random: Cell<u64>,
+    pub(crate) counters: Counters,
+    grace: Duration,
+    linger: Duration,
+    unhandled: UnhandledHook,
+}
+
+/// What a core counts, for `Stats`.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) turns: Cell<u64>,
+    pub(crate) polls: Cell<u64>,
+    pub(crate) foreign_wakes: Cell<u64>,
+    pub(crate) foreign_completions: Cell<u64>,
+    pub(crate) no_buffers: Cell<u64>,
+    pub(crate) own_receives: Cell<u64>,
+    pub(crate) busy_polls: Cell<u64>,
+    pub(crate) dropped_connections: Cell<u64>,
+}
+
+/// Adds one to a counter.
+pub(crate) fn count(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+/// Tells of a panic that nobody will take, after its core went away.
+pub(crate) fn report_panic_without_core(task: &dyn AnyTask) {
+    if let Some(message) = task.panic_message() {
+        let (id, spawned_at) = (task.header().id, task.header().spawned_at);
+        print(&Unhandled::TaskPanicked { id, spawned_at, message });
+    }
+}
+
+/// What a misuse outside of a runtime is told.
+pub(crate) const NO_RUNTIME: &str = "there is no corio runtime on this thread: call this from a \
+    future that runs under `corio::run`, `Runtime::block_on`, `#[corio::main]` or `#[corio::test]`";
+
+/// What a resource answers when it is polled while its core does not run.
+pub(crate) fn not_turning() -> io::Error {
+    io::Error::other(
+        "this resource belongs to a corio runtime that is not running here: likely it was kept \
+         past the end of its runtime, or is polled by another executor; cure: use it inside the \
+         `block_on` of the runtime it was made in",
+    )
+}
+
+impl Core {
+    pub(crate) fn new(config: Config) -> io::Result<Rc<Core>> {
+        let pools = Rc::new(Pools::new(&config.buffers)?);
+        let uring = Uring::new(config.ring, &pools)?;
+        let features = *uring.features();
+        let driver = AnyDriver::Uring(Box::new(uring));
+        let core = Core::with_driver(config, driver, features, pools)?;
+        core.listen_to_bell();
+        Ok(core)
+    }
+
+    pub(crate) fn with_driver(
+        config: Config,
+        driver: AnyDriver,
+        features: Features,
+        pools: Rc<Pools>,
+    ) -> io::Result<Rc<Core>> {
+        let claim = Claim::new()?;
+        let tasks = RefCell::new(Tasks::new(claim.home));
+        let core = Rc::new(Core {
+            claim,
+            driver: Rc::new(RefCell::new(driver)),
+            pools,
+            features,
+            slots: RefCell::default(),
+            tasks,
+            timers: RefCell::new(Timers::new()),
+            flushes: RefCell::default(),
+            armings: RefCell::default(),
+            completions: RefCell::default(),
+            current_task: RefCell::default(),
+            life: Cell::new(Life::Open),
+            turning: Cell::new(false),
+            pace: Pace::new(config.busy_poll, &features),
+            task_count: Cell::new(0),
+            lingering: Cell::new(0),
+            // A generator that shifts must not start at zero.
+            random: Cell::new(config.seed.unwrap_or_else(wall_seed) | 1),
+            counters: Counters::default(),
+            grace: config.grace,
+            linger: config.linger,
+            unhandled: config.unhandled,
+        });
+        Ok(core)
+    }
+
+    /// The core that runs on this thread now.
+    #[track_caller]
+    pub(crate) fn current() -> Rc<Core> {
+        match Core::try_current() {
+            Some(core) => core,
+            None => panic!("{NO_RUNTIME}"),
+        }
+    }
+
+    pub(crate) fn try_current() -> Option<Rc<Core>> {
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    }
+
+    /// Makes this the thread's core until the guard is dropped.
+    #[track_caller]
+    pub(crate) fn enter(self: &Rc<Core>) -> Entered {
+        CURRENT.with(|current| {
+            let mut current = current.borrow_mut();
+            assert!(
+                current.is_none(),
+                "a corio runtime already runs on this thread: `run` and `block_on` cannot be \
+                 called from a future; await it, or `spawn` it, instead"
+            );
+            *current = Some(Rc::clone(self));
+        });
+        self.turning.set(true);
+        Entered { core: Rc::clone(self) }
+    }
+
+    pub(crate) fn features(&self) -> &Features {
+        &self.features
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.life.get()
+    }
+
+    /// An error unless this core is the one that runs on this thread.
+    pub(crate) fn check_turning(&self) -> io::Result<()> {
+        if self.turning.get() { Ok(()) } else { Err(not_turning()) }
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        now_ns()
+    }
+
+    /// The next number of the core's generator (xorshift64*), below `bound`.
+    pub(crate) fn random_below(&self, bound: usize) -> usize {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        let high = x.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        (high as usize * bound) >> 32
+    }
+
+    pub(crate) fn report(&self, unhandled: &Unhandled) {
+        // A hook that panics must not end the core either.
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.unhandled)(unhandled)));
+    }
+}
+
+/// Tasks.
+impl Core {
+    pub(crate) fn spawn<F>(
+        self: &Rc<Core>,
+        future: F,
+        spawned_at: &'static Location<'static>,
+        background: bool,
+    ) -> Rc<Task<F>>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let ticket = self.tasks.borrow_mut().reserve();
+        let ticket = ticket.expect("at most 2^28 tasks may live on one core at a time");
+        self.task_count.set(self.task_count.get() + 1);
+        let header = Header {
+            id: self.task_count.get(),
+            spawned_at,
+            ticket,
+            phase: Cell::new(Phase::Live),
+            cancel: Cell::new(false),
+            background,
+            has_handle: Cell::new(!background),
+            joiner: RefCell::default(),
+            operations: RefCell::default(),
+        };
+        let task = Task::new(header, future);
+        self.tasks.borrow_mut().insert(ticket, Rc::<Task<F>>::clone(&task));
+        let refused = match background {
+            true => self.life.get() == Life::Closed,
+            false => self.life.get() != Life::Open,
+        };
+        if refused {
+            task.end_cancelled();
+            self.finish(&*task);
+        }
+        task
+    }
+
+    /// Wakes a task of the core that runs on this thread; false if the ticket is not one.
+    pub(crate) fn wake_at_home(ticket: Ticket) -> bool {
+        CURRENT
+            .try_with(|current| match &*current.borrow() {
+                Some(core) if core.claim.home == ticket.home() => {
+                    core.tasks.borrow_mut().wake(ticket);
+                    true
+                }
+                _ => false,
+            })
+            .unwrap_or(false)
+    }
+
+    /// Wakes any waker, whatever it does.
+    pub(crate) fn wake(&self, waker: Waker) {
+        if ticket::is_ticket(&waker) {
+            waker.wake();
+        } else if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+            self.report(&Unhandled::WakerPanicked);
+        }
+    }
+
+    pub(crate) fn current_task(&self) -> Option<Rc<dyn AnyTask>> {
+        self.current_task.borrow().clone()
+    }
+
+    fn run_task(self: &Rc<Core>, task: Rc<dyn AnyTask>) {
+        let header = task.header();
+        if header.phase.get() != Phase::Live {
+            return;
+        }
+        if header.cancel.get() {
+            self.cancel_operations(header);
+        }
+        count(&self.counters.polls);
+        *self.current_task.borrow_mut() = Some(Rc::clone(&task));
+        let waker = header.ticket.waker();
+        let over = task.poll(&mut std::task::Context::from_waker(&waker));
+        let current = self.current_task.take();
+        if over {
+            self.settle(&*task);
+        } else if header.cancel.get() && header.operations.borrow().is_empty() {
+            task.end_cancelled();
+            self.settle(&*task);
+        }
+        drop(current);
+    }
+
+    fn cancel_operations(&self, header: &Header) {
+        let tokens = header.operations.borrow().clone();
+        for token in tokens {
+            self.cancel(token);
+        }
+    }
+
+    /// A task's future is gone; it is finished when its operations are.
+    fn settle(self: &Rc<Core>, task: &dyn AnyTask) {
+        if task.header().operations.borrow().is_empty() {
+            self.finish(task);
+        } else {
+            task.header().phase.set(Phase::Settling);
+            self.cancel_operations(task.header());
+        }
+    }
+
+    fn finish(&self, task: &dyn AnyTask) {
+        let header = task.header();
+        header.phase.set(Phase::Finished);
+        let held = self.tasks.borrow_mut().remove(header.ticket);
+        if !header.has_handle.get() {
+            self.report_panic(task);
+            task.discard();
+        }
+        let joiner = header.joiner.take();
+        if let Some(joiner) = joiner {
+            self.wake(joiner);
+        }
+        drop(held);
+    }
+
+    /// Tells of a panic that nobody will take.
+    pub(crate) fn report_panic(&self, task: &dyn AnyTask) {
+        if let Some(message) = task.panic_message() {
+            let (id, spawned_at) = (task.header().id, task.header().spawned_at);
+            self.report(&Unhandled::TaskPanicked { id, spawned_at, message });
+        }
+    }
+
+    fn operation_ended(self: &Rc<Core>, task: &dyn AnyTask, token: Token) {
+        let header = task.header();
+        header.operations.borrow_mut().retain(|it| *it != token);
+        let is_last = header.operations.borrow().is_empty();
+        match header.phase.get() {
+            Phase::Settling if is_last => self.finish(task),
+            Phase::Live if is_last && header.cancel.get() => header.ticket.wake(),
+            _ => {}
+        }
+    }
+}
+
+/// Operations.
+impl Core {
+    /// Starts an operation. Its receiver hears of each completion, until the last.
+    pub(crate) fn start(&self, start: Start) -> Token {
+        let owner = start.owner.clone();
+        let token = self.slots.borrow_mut().start(&mut self.driver.borrow_mut(), start);
+        if let Some(owner) = owner {
+            owner.header().operations.borrow_mut().push(token);
+        }
+        token
+    }
+
+    /// Asks for the end of an operation. It still completes.
+    pub(crate) fn cancel(&self, token: Token) {
+        self.slots.borrow_mut().cancel(&mut self.driver.borrow_mut(), token);
+    }
+
+    pub(crate) fn operations_in_flight(&self) -> usize {
+        self.slots.borrow().live_count()
+    }
+
+    pub(crate) fn fd(&self, raw: i32) -> Rc<Fd> {
+        Fd::new(raw, &self.driver)
+    }
+
+    /// Has `turn_end` called before the turn's system call, together with all other sends.
+    pub(crate) fn flush_at_turn_end(&self, flush: Rc<dyn TurnEnd>) {
+        self.flushes.borrow_mut().push(flush);
+    }
+
+    /// Has `turn_end` called just before the turn's system call, in the order of asking.
+    pub(crate) fn arm_at_turn_end(&self, arming: Rc<dyn TurnEnd>) {
+        self.armings.borrow_mut().push_back(arming);
+    }
+
+    /// Counts a stream that closes in the background, until the guard is dropped.
+    pub(crate) fn linger_guard(self: &Rc<Core>) -> Lingering {
+        self.lingering.set(self.lingering.get() + 1);
+        Lingering(Rc::clone(self))
+    }
+
+    pub(crate) fn begin_root(&self) -> Waker {
+        self.tasks.borrow_mut().begin_root().waker()
+    }
+
+    pub(crate) fn end_root(&self) {
+        self.tasks.borrow_mut().end_root();
+    }
+
+    pub(crate) fn task_count(&self) -> usize {
+        self.tasks.borrow().live_count()
+    }
+
+    fn listen_to_bell(self: &Rc<Core>) {
+        let bell = Rc::new(BellListener { bell: self.claim.cell.bell });
+        bell.listen(self);
+    }
+}
+
+/// Timers.
+impl Core {
+    pub(crate) fn timers(&self) -> &RefCell<Timers> {
+        &self.timers
+    }
+}
+
+/// See [`Core::linger_guard`].
+pub(crate) struct Lingering(Rc<Core>);
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.lingering.set(self.0.lingering.get() - 1);
+    }
+}
+
+/// While this lives, the core is the thread's current one.
+pub(crate) struct Entered {
+    core: Rc<Core>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.core.turning.set(false);
+        let held = CURRENT.try_with(|current| current.borrow_mut().take());
+        drop(held);
+    }
+}
+
+/// The standing poll of the core's bell: foreign wakes that find it asleep.
+struct BellListener {
+    bell: crate::driver::Bell,
+}
+
+impl BellListener {
+    fn listen(self: Rc<Self>, core: &Rc<Core>) {
+        let multishot = core.features.has(crate::driver::Feature::PollMultishot);
+        core.start(Start {
+            op: crate::driver::Op::Poll { fd: self.bell.raw(), multishot },
+            payload: crate::driver::Payload::None,
+            fd: None,
+            receiver: self,
+            role: 0,
+            owner: None,
+        });
+    }
+}
+
+impl Receive for BellListener {
+    fn complete(self: Rc<Self>, core: &Rc<Core>, done: Done) {
+        // The bell says only "look into the inbox", which every turn does.
+        if !done.more && core.life() < Life::Draining {
+            // A poll that is armed anew reports what the counter holds: it must hold nothing.
+            self.bell.clear();
+            self.listen(core);
+        }
+    }
+}

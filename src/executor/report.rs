@@ -1,0 +1,74 @@
+//! What nobody was there to hear: told once, through a hook or on standard error.
+
+use std::fmt;
+use std::panic::Location;
+
+/// Something that went wrong with nobody waiting for it. `Builder::on_unhandled` hears of it; by
+/// default it is one line on standard error.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Unhandled {
+    /// A task panicked, and its handle is gone or was dropped without being awaited.
+    TaskPanicked {
+        /// The task's number.
+        id: u64,
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// The panic's text.
+        message: String,
+    },
+    /// A stream was dropped before it could send all that was written to it.
+    WriteFailed {
+        /// The kernel's error.
+        error: std::io::Error,
+    },
+    /// A listener has no descriptors left for new connections; they wait in the backlog.
+    AcceptPaused {
+        /// The kernel's error.
+        error: std::io::Error,
+    },
+    /// The kernel did not let go of operations by the deadline of teardown; their memory is leaked.
+    OperationsLeaked {
+        /// How many.
+        count: usize,
+    },
+    /// A waker that is not corio's panicked when it was woken.
+    WakerPanicked,
+}
+
+impl fmt::Display for Unhandled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unhandled::TaskPanicked { id, spawned_at, message } => write!(
+                f,
+                "task {id} spawned at {spawned_at} panicked and nobody awaited it: {message}"
+            ),
+            Unhandled::WriteFailed { error } => {
+                write!(f, "a stream was dropped with unsent data that failed: {error}")
+            }
+            Unhandled::AcceptPaused { error } => write!(
+                f,
+                "a listener cannot accept ({error}); new connections wait in its backlog; cure: \
+                 raise the limit of descriptors (`ulimit -n`) or close connections"
+            ),
+            Unhandled::OperationsLeaked { count } => write!(
+                f,
+                "{count} operations did not end by the deadline of teardown; their memory is leaked"
+            ),
+            Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
+        }
+    }
+}
+
+/// Who hears of it.
+pub(crate) type UnhandledHook = Box<dyn Fn(&Unhandled)>;
+
+/// The hook of a core that was given none.
+pub(crate) fn print(unhandled: &Unhandled) {
+    eprintln!("corio: {unhandled}");
+}
+
+/// Why a program cannot start, for the person who started it.
+pub(crate) fn print_start_error(error: &std::io::Error) {
+    eprintln!("error: {error}");
+}

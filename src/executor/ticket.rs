@@ -1,0 +1,198 @@
+//! A waker is a ticket: an integer, never a pointer.
+//!
+//! ```text
+//!  63..54 core   53..48 epoch   47..28 generation   27..0 task slot
+//! ```
+//!
+//! Cloning copies the integer and dropping does nothing, so there is no count, atomic or
+//! otherwise, and nothing to dangle. Waking on the core's own thread marks the task ready if the
+//! generation still matches; waking from elsewhere posts the ticket into that core's inbox and
+//! rings its bell only if it sleeps. A stale ticket is a spurious wake, which is always allowed.
+//!
+//! `[cells-live-for-ever]`: the core's number names a cell in a static table. A cell, its inbox and
+//! its bell are made once and never freed or closed, only taken over by a later core under the next
+//! epoch; so a ticket of a core that ended reaches memory that is there, and is thrown away.
+#![allow(unsafe_code)] // A waker is made from its vtable.
+
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+use super::Core;
+use super::inbox::{Inbox, MustRing};
+use crate::driver::Bell;
+
+/// The most cores that can run in one process at a time.
+const CORES_MAX: usize = 1024;
+
+const SLOT_BITS: u32 = 28;
+const GENERATION_BITS: u32 = 20;
+const EPOCH_BITS: u32 = 6;
+
+/// The task slot that means the future of `block_on`.
+pub(crate) const ROOT_SLOT: u32 = (1 << SLOT_BITS) - 1;
+
+/// Task generations repeat after this many.
+pub(crate) const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+
+const EPOCH_MASK: u32 = (1 << EPOCH_BITS) - 1;
+
+/// What a waker says: which task of which core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket(u64);
+
+impl Ticket {
+    pub(crate) fn new(home: Home, slot: u32, generation: u32) -> Ticket {
+        let generation = u64::from(generation & GENERATION_MASK);
+        Ticket(u64::from(home.0) << 48 | generation << SLOT_BITS | u64::from(slot))
+    }
+
+    pub(crate) fn home(self) -> Home {
+        Home((self.0 >> 48) as u16)
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.0 as u32 & ROOT_SLOT
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 >> SLOT_BITS) as u32 & GENERATION_MASK
+    }
+
+    pub(crate) fn waker(self) -> Waker {
+        // SAFETY: [ticket-is-a-number] the vtable below takes the data for an integer only, and
+        // its functions are safe to call from any thread at any time.
+        unsafe { Waker::from_raw(self.raw_waker()) }
+    }
+
+    fn raw_waker(self) -> RawWaker {
+        RawWaker::new(std::ptr::without_provenance(self.0 as usize), &VTABLE)
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Ticket {
+        Ticket(bits)
+    }
+
+    /// Wakes the task, from whichever thread this is.
+    pub(crate) fn wake(self) {
+        if !Core::wake_at_home(self) {
+            self.post();
+        }
+    }
+
+    fn post(self) {
+        let index = usize::from(self.home().0 >> EPOCH_BITS);
+        let Some(cell) = CELLS[index].get() else { return };
+        match cell.inbox.post(self.0) {
+            MustRing::Yes => cell.bell.ring(),
+            MustRing::No => {}
+        }
+    }
+}
+
+/// Whether a waker is one of ours: then waking it runs no foreign code.
+pub(crate) fn is_ticket(waker: &Waker) -> bool {
+    std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(
+    |data| from_data(data).raw_waker(),
+    |data| from_data(data).wake(),
+    |data| from_data(data).wake(),
+    |_| {},
+);
+
+fn from_data(data: *const ()) -> Ticket {
+    Ticket(data.addr() as u64)
+}
+
+/// A core's number with its epoch: what tickets are addressed to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Home(u16);
+
+/// What other threads see of a core.
+pub(crate) struct Cell {
+    pub(crate) inbox: Inbox,
+    pub(crate) bell: Bell,
+}
+
+static CELLS: [OnceLock<&'static Cell>; CORES_MAX] = [const { OnceLock::new() }; CORES_MAX];
+
+struct Registry {
+    used_count: u16,
+    /// Numbers whose core ended, with the epoch that their next core gets.
+    free: Vec<(u16, u16)>,
+}
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry { used_count: 0, free: Vec::new() });
+
+/// A core's claim on its cell, given back when dropped.
+pub(crate) struct Claim {
+    pub(crate) home: Home,
+    pub(crate) cell: &'static Cell,
+}
+
+impl Claim {
+    /// Takes a cell: one that an earlier core left, or a new one.
+    pub(crate) fn new() -> io::Result<Claim> {
+        let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+        let (index, epoch) = match registry.free.pop() {
+            Some(left) => left,
+            None if usize::from(registry.used_count) < CORES_MAX => (registry.used_count, 0),
+            None => {
+                return Err(io::Error::other(format!(
+                    "{CORES_MAX} runtimes are alive in this process; likely they are built and \
+                     never dropped; cure: keep one a thread"
+                )));
+            }
+        };
+        let place = &CELLS[usize::from(index)];
+        let cell = match place.get() {
+            Some(cell) => *cell,
+            None => {
+                let cell = Box::leak(Box::new(Cell { inbox: Inbox::new(), bell: Bell::new()? }));
+                registry.used_count += 1;
+                place.get_or_init(|| cell)
+            }
+        };
+        // Wakes for the cell's last core mean nothing to this one.
+        while cell.inbox.pop().is_some() {}
+        cell.inbox.take_wake_all();
+        Ok(Claim { home: Home(index << EPOCH_BITS | epoch), cell })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+        let (index, epoch) = (self.home.0 >> EPOCH_BITS, self.home.0 & EPOCH_MASK as u16);
+        // Oldest first, so that an epoch comes back as late as can be.
+        registry.free.insert(0, (index, (epoch + 1) & EPOCH_MASK as u16));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_keeps_its_three_parts_apart() {
+        let home = Home(0xffff);
+        let ticket = Ticket::new(home, 7, GENERATION_MASK);
+        assert_eq!((ticket.home(), ticket.slot()), (home, 7));
+        assert_eq!(ticket.generation(), GENERATION_MASK);
+        let other = Ticket::new(Home(0), ROOT_SLOT, 0);
+        assert_eq!((other.home(), other.slot(), other.generation()), (Home(0), ROOT_SLOT, 0));
+    }
+
+    #[test]
+    fn a_cell_that_is_taken_over_has_another_epoch() {
+        let first = Claim::new().unwrap();
+        let (home, cell) = (first.home, std::ptr::from_ref(first.cell));
+        drop(first);
+        let claims: Vec<_> = (0..CORES_MAX).map_while(|_| Claim::new().ok()).collect();
+        let again = claims.iter().find(|claim| std::ptr::eq(claim.cell, cell));
+        assert!(again.is_none_or(|again| again.home != home));
+        assert!(claims.iter().all(|claim| claim.home != home));
+    }
+}

@@ -1,0 +1,291 @@
+//! The loop. One turn, always in this order:
+//!
+//! ```text
+//!  1 inbox     wakes from other threads
+//!  2 timers    those due when the completion queue was last seen empty
+//!  3 polls     ready tasks: at most 64, or 100 us
+//!  4 flushes   outboxes; then receives are armed, first come, first armed
+//!  5 enter     submit and wait in one system call (before: poll in user space, within a budget)
+//!  6 reap      copy completions out, then deliver them
+//! ```
+//!
+//! Timers and foreign wakes are served every turn, also under load. A timer fires only up to the
+//! moment at which nothing was left to reap, so what arrived before a deadline is delivered before
+//! the deadline is told; under a load that never leaves the queue empty that moment is at most
+//! [`STALE_TURNS_MAX`] turns ago.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::ready::Next;
+use super::{Core, Errand, count};
+use crate::driver::{Feature, Features, Wait, ticks, ticks_per_micro};
+
+/// Polls in one turn.
+const POLLS_MAX: usize = 64;
+
+/// How long a turn may poll, in microseconds; a poll that ends later is the turn's last.
+const POLLING_MICROS_MAX: u64 = 100;
+
+/// After so many turns that left completions behind, timers go by the clock.
+const STALE_TURNS_MAX: u32 = 8;
+
+/// While polling in user space, the clock is looked at once in so many looks at the ring.
+const LOOKS_A_CLOCK: u32 = 16;
+
+/// Whether a loop with nothing to do polls in user space before it sleeps.
+///
+/// A sleeping thread is woken in about 15 µs; one that polls sees its event at once, and uses its
+/// CPU meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BusyPoll {
+    /// For at most this long, and only while events come sooner than that on average: an idle
+    /// process uses no CPU.
+    Adaptive(Duration),
+    /// For this long, each time.
+    For(Duration),
+    /// Not at all.
+    Off,
+}
+
+/// What a turn remembers of the turns before it.
+pub(super) struct Pace {
+    adaptive: bool,
+    budget_ticks: u64,
+    turn_ticks_max: u64,
+    /// Running mean of the time between running out of work and the next event.
+    mean_gap_ticks: Cell<u64>,
+    /// The clock when nothing was left to reap.
+    seen_empty_ns: Cell<u64>,
+    stale_turns: Cell<u32>,
+}
+
+impl Pace {
+    pub(super) fn new(busy_poll: BusyPoll, features: &Features) -> Pace {
+        let (adaptive, budget) = match busy_poll {
+            BusyPoll::Adaptive(budget) => (true, budget),
+            BusyPoll::For(budget) => (false, budget),
+            BusyPoll::Off => (false, Duration::ZERO),
+        };
+        // Without the flag, deferred work cannot be seen from user space.
+        let can_see = features.has(Feature::TaskrunFlag);
+        let budget = if can_see { budget } else { Duration::ZERO };
+        let micros = budget.as_micros().min(1_000_000) as u64;
+        Pace {
+            adaptive,
+            budget_ticks: micros * ticks_per_micro(),
+            turn_ticks_max: POLLING_MICROS_MAX * ticks_per_micro(),
+            mean_gap_ticks: Cell::new(0),
+            seen_empty_ns: Cell::new(0),
+            stale_turns: Cell::new(0),
+        }
+    }
+
+    fn wants_busy_poll(&self) -> bool {
+        let pays = !self.adaptive || self.mean_gap_ticks.get() <= self.budget_ticks;
+        self.budget_ticks > 0 && pays
+    }
+
+    /// Takes a gap into the mean. Long ones count as four budgets, so that a peer that comes back
+    /// after a pause is soon polled for again.
+    fn note_gap(&self, gap_ticks: u64) {
+        let gap_ticks = gap_ticks.min(self.budget_ticks * 4);
+        self.mean_gap_ticks.set((self.mean_gap_ticks.get() * 7 + gap_ticks) / 8);
+    }
+}
+
+impl Core {
+    /// One turn of the loop. `poll_root` polls the future of `block_on`, and says whether it is
+    /// over: then the turn does not wait.
+    pub(crate) fn turn(self: &Rc<Core>, poll_root: &mut dyn FnMut() -> bool, deadline_ns: u64) {
+        count(&self.counters.turns);
+        self.take_inbox();
+        self.fire_timers();
+        let root_is_over = self.poll_ready(poll_root);
+        self.flush();
+        if root_is_over {
+            self.enter_with(Wait::No);
+        } else {
+            self.enter_driver(deadline_ns);
+        }
+        self.reap();
+    }
+
+    fn take_inbox(&self) {
+        let inbox = &self.claim.cell.inbox;
+        if inbox.take_wake_all() {
+            self.tasks.borrow_mut().wake_all();
+        }
+        while let Some(bits) = inbox.pop() {
+            count(&self.counters.foreign_wakes);
+            let ticket = super::ticket::Ticket::from_bits(bits);
+            if ticket.home() == self.claim.home {
+                self.tasks.borrow_mut().wake(ticket);
+            }
+        }
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.borrow().len() == 0 {
+            return;
+        }
+        let horizon_ns = match self.pace.stale_turns.get() {
+            0 => self.pace.seen_empty_ns.get(),
+            turns if turns < STALE_TURNS_MAX => self.pace.seen_empty_ns.get(),
+            _ => self.now_ns(),
+        };
+        // A foreign waker may set a timer that is due at once: those wait for the next turn.
+        let timers_count = self.timers.borrow().len();
+        for _ in 0..timers_count {
+            let due = self.timers.borrow_mut().pop_due(horizon_ns);
+            match due {
+                Some(waker) => self.wake(waker),
+                None => return,
+            }
+        }
+    }
+
+    fn poll_ready(self: &Rc<Core>, poll_root: &mut dyn FnMut() -> bool) -> bool {
+        let start = ticks();
+        for _ in 0..POLLS_MAX {
+            let next = self.tasks.borrow_mut().pop();
+            match next {
+                Some(Next::Task(task)) => self.run_task(task),
+                Some(Next::Root) => {
+                    if poll_root() {
+                        return true;
+                    }
+                }
+                None => return false,
+            }
+            if ticks().wrapping_sub(start) > self.pace.turn_ticks_max {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn flush(self: &Rc<Core>) {
+        // Failing at once may dirty another outbox or wake a task; the next turn sees to both.
+        let flushes = self.flushes.take();
+        let mut flushes_kept = flushes;
+        for flush in flushes_kept.drain(..) {
+            flush.turn_end(self, Errand::Flush);
+        }
+        self.keep_allocation(flushes_kept);
+        let armings = self.armings.borrow().len();
+        for _ in 0..armings {
+            let arming = self.armings.borrow_mut().pop_front();
+            if let Some(arming) = arming {
+                arming.turn_end(self, Errand::Arm);
+            }
+        }
+    }
+
+    fn keep_allocation(&self, emptied: Vec<Rc<dyn super::TurnEnd>>) {
+        let mut flushes = self.flushes.borrow_mut();
+        if flushes.is_empty() {
+            *flushes = emptied;
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.tasks.borrow().has_ready()
+            || !self.flushes.borrow().is_empty()
+            || !self.armings.borrow().is_empty()
+    }
+
+    fn enter_driver(&self, deadline_ns: u64) {
+        if self.has_work() {
+            return self.enter_with(Wait::No);
+        }
+        let next_timer_ns = self.timers.borrow().next_deadline_ns().unwrap_or(u64::MAX);
+        let deadline_ns = deadline_ns.min(next_timer_ns);
+        if deadline_ns != u64::MAX && deadline_ns <= self.now_ns() {
+            return self.enter_with(Wait::No);
+        }
+        let idle_since = ticks();
+        if self.pace.wants_busy_poll() && self.busy_poll(idle_since, deadline_ns) {
+            self.pace.note_gap(ticks().wrapping_sub(idle_since));
+            return self.enter_with(Wait::No);
+        }
+        if !self.claim.cell.inbox.announce_sleep() {
+            return self.enter_with(Wait::No);
+        }
+        self.enter_with(match deadline_ns {
+            u64::MAX => Wait::Forever,
+            deadline_ns => Wait::Until(deadline_ns),
+        });
+        self.claim.cell.inbox.awake();
+        if self.pace.adaptive {
+            self.pace.note_gap(ticks().wrapping_sub(idle_since));
+        }
+    }
+
+    fn enter_with(&self, wait: Wait) {
+        if let Err(error) = self.driver.borrow_mut().enter(wait) {
+            panic!("the kernel refuses to be entered any more ({error}): the core cannot go on");
+        }
+    }
+
+    /// Looks for an event in user space until the budget is used up; true if there is one.
+    fn busy_poll(&self, since: u64, deadline_ns: u64) -> bool {
+        count(&self.counters.busy_polls);
+        let mut driver = self.driver.borrow_mut();
+        if driver.has_unsubmitted() && driver.enter(Wait::No).is_err() {
+            return true;
+        }
+        let mut looks = 0;
+        loop {
+            if driver.has_news() || !self.claim.cell.inbox.is_empty() {
+                return true;
+            }
+            looks += 1;
+            if looks % LOOKS_A_CLOCK == 0 && self.now_ns() >= deadline_ns {
+                return true;
+            }
+            if ticks().wrapping_sub(since) > self.pace.budget_ticks {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn reap(self: &Rc<Core>) {
+        // Before the look: what comes later than this moment may be missed, what came earlier not.
+        let now_ns = if self.timers.borrow().len() == 0 { 0 } else { self.now_ns() };
+        let mut completions = self.completions.take();
+        let saw_all = self.driver.borrow_mut().reap(&mut completions);
+        if saw_all {
+            self.pace.seen_empty_ns.set(now_ns);
+            self.pace.stale_turns.set(0);
+        } else {
+            self.pace.stale_turns.set(self.pace.stale_turns.get() + 1);
+        }
+        for completion in completions.drain(..) {
+            self.deliver(completion);
+        }
+        self.completions.replace(completions);
+    }
+
+    fn deliver(self: &Rc<Core>, mut completion: crate::driver::Completion) {
+        let token = completion.token;
+        let delivery = {
+            let mut driver = self.driver.borrow_mut();
+            self.slots.borrow_mut().deliver(&mut driver, &mut completion)
+        };
+        let Some(delivery) = delivery else {
+            // Nobody here asked for it. Its chunk, if any, goes back to the pool here.
+            count(&self.counters.foreign_completions);
+            return;
+        };
+        delivery.receiver.complete(self, delivery.done);
+        if let Some(ended) = delivery.ended
+            && let Some(owner) = &ended.owner
+        {
+            self.operation_ended(&**owner, token);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What has arrived and was not read yet. A plain data structure: it knows no kernel.
+//!
+//! Bytes lie in chunks, in order. Three rules keep the core's buffers in circulation:
+//!
+//! * a chunk that fills little of its buffer is copied behind the last one, if there is room, and
+//!   its buffer goes back: a peer that drips single bytes pins one buffer, not thousands;
+//! * what a large demand (`read_exact` of megabytes) holds beyond the stream's share is copied
+//!   into one growing allocation, and the buffers go back;
+//! * `[inbox-front-is-stable]`: only the reader takes bytes out, and an allocation grows only while
+//!   a demand is being waited for; so a slice that `fill_buf` lent stays valid while the reader is
+//!   borrowed, whatever arrives meanwhile.
+
+use std::collections::VecDeque;
+
+use crate::driver::Chunk;
+
+/// A chunk is small if it fills less than this part of its buffer.
+const SMALL_PART: usize = 4;
+
+/// How the input ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// The peer sent FIN.
+    Eof,
+    /// The kernel's error number.
+    Error(i32),
+}
+
+/// Unread bytes, and what comes after them.
+#[derive(Default)]
+pub(super) struct Inbox {
+    chunks: VecDeque<Chunk>,
+    bytes: usize,
+    pooled_count: usize,
+    end: Option<End>,
+}
+
+impl Inbox {
+    pub(super) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many of the core's buffers are held.
+    pub(super) fn pooled_count(&self) -> usize {
+        self.pooled_count
+    }
+
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// The first end counts; what comes after it is an echo of it.
+    pub(super) fn set_end(&mut self, end: End) {
+        self.end.get_or_insert(end);
+    }
+
+    /// Takes a chunk in. With `gather`, it is copied into heap memory that may grow. Returns the
+    /// chunk if its bytes were copied, for the caller to drop.
+    pub(super) fn push(&mut self, chunk: Chunk, gather: bool) -> Option<Chunk> {
+        self.bytes += chunk.len();
+        if let Some(last) = self.chunks.back_mut() {
+            if gather && last.grow(&chunk) {
+                return Some(chunk);
+            }
+            let is_small = chunk.len() < chunk.capacity() / SMALL_PART;
+            if is_small && last.append(&chunk) {
+                return Some(chunk);
+            }
+        }
+        if gather && chunk.is_pooled() {
+            self.chunks.push_back(Chunk::from_vec(chunk.to_vec()));
+            return Some(chunk);
+        }
+        self.pooled_count += usize::from(chunk.is_pooled());
+        self.chunks.push_back(chunk);
+        None
+    }
+
+    /// The first unread bytes; empty if there are none.
+    pub(super) fn front(&self) -> &[u8] {
+        self.chunks.front().map_or(&[], |chunk| chunk)
+    }
+
+    /// The unread bytes, piece by piece.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().map(|chunk| &chunk[..])
+    }
+
+    /// Takes the first chunk, whole.
+    pub(super) fn pop(&mut self) -> Option<Chunk> {
+        let chunk = self.chunks.pop_front()?;
+        self.bytes -= chunk.len();
+        self.pooled_count -= usize::from(chunk.is_pooled());
+        Some(chunk)
+    }
+
+    /// Takes up to `count` bytes out. Chunks that were read to their end are dropped here: they
+    /// are corio's own and run no foreign code.
+    pub(super) fn consume(&mut self, mut count: usize) {
+        while count > 0 {
+            let Some(front) = self.chunks.front_mut() else { return };
+            if count < front.len() {
+                front.advance(count);
+                self.bytes -= count;
+                return;
+            }
+            count -= front.len();
+            self.pop();
+        }
+    }
+
+    /// Copies bytes into `buffer` and takes them out; the number of bytes.
+    pub(super) fn take_into(&mut self, buffer: &mut [u8]) -> usize {
+        let mut filled = 0;
+        for piece in self.pieces() {
+            let count = piece.len().min(buffer.len() - filled);
+            buffer[filled..filled + count].copy_from_slice(&piece[..count]);
+            filled += count;
+            if filled == buffer.len() {
+                break;
+            }
+        }
+        self.consume(filled);
+        filled
+    }
+
+    /// Takes the first `count` bytes, or all if there are fewer.
+    pub(super) fn take_vec(&mut self, count: usize) -> Vec<u8> {
+        let mut taken = vec![0; count.min(self.bytes)];
+        self.take_into(&mut taken);
+        taken
+    }
+
+    /// Drops everything unread.
+    pub(super) fn clear(&mut self) {
+        self.consume(self.bytes);
+    }
+
+    /// Where `separator` ends, if it begins at `from` or later.
+    pub(super) fn find(&self, separator: &[u8], from: usize) -> Option<usize> {
+        match separator {
+            [byte] => self.find_byte(*byte, from),
+            _ => self.find_long(separator, from),
+        }
+    }
+
+    fn find_byte(&self, byte: u8, from: usize) -> Option<usize> {
+        let mut offset = 0;
+        for piece in self.pieces() {
+            let skip = from.saturating_sub(offset).min(piece.len());
+            if let Some(at) = memchr::memchr(byte, &piece[skip..]) {
+                return Some(offset + skip + at + 1);
+            }
+            offset += piece.len();
+        }
+        None
+    }
+
+    fn find_long(&self, separator: &[u8], from: usize) -> Option<usize> {
+        let first = *separator.first()?;
+        let mut from = from;
+        while let Some(after_first) = self.find_byte(first, from) {
+            let start = after_first - 1;
+            if self.starts_with(separator, start) {
+                return Some(start + separator.len());
+            }
+            from = after_first;
+        }
+        None
+    }
+
+    fn starts_with(&self, separator: &[u8], at: usize) -> bool {
+        let mut rest = separator;
+        let mut offset = 0;
+        for piece in self.pieces() {
+            let skip = at.saturating_sub(offset).min(piece.len());
+            let here = &piece[skip..];
+            let count = here.len().min(rest.len());
+            if here[..count] != rest[..count] {
+                return false;
+            }
+            rest = &rest[count..];
+            if rest.is_empty() {
+                return true;
+            }
+            offset += piece.len();
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbox(pieces: &[&[u8]]) -> Inbox {
+        let mut inbox = Inbox::default();
+        for piece in pieces {
+            inbox.bytes += piece.len();
+            inbox.chunks.push_back(Chunk::from_vec(piece.to_vec()));
+        }
+        inbox
+    }
+
+    #[test]
+    fn a_separator_across_chunks_is_found() {
+        let inbox = inbox(&[b"ab\r", b"\r", b"\nx\r\n"]);
+        assert_eq!(inbox.find(b"\r\n", 0), Some(5));
+        assert_eq!(inbox.find(b"\r\n", 4), Some(8));
+        assert_eq!(inbox.find(b"\n", 5), Some(8));
+        assert_eq!(inbox.find(b"\r\n\r\n", 0), None);
+    }
+
+    #[test]
+    fn bytes_are_taken_in_order_across_chunks() {
+        let mut inbox = inbox(&[b"abc", b"", b"defg"]);
+        let mut two = [0; 2];
+        assert_eq!(inbox.take_into(&mut two), 2);
+        assert_eq!((&two, inbox.len()), (b"ab", 5));
+        assert_eq!(inbox.take_vec(3), b"cde");
+        assert_eq!(inbox.front(), b"fg");
+        inbox.consume(9);
+        assert_eq!((inbox.len(), inbox.front()), (0, &b""[..]));
+    }
+
+    #[test]
+    fn gathered_bytes_lie_in_one_allocation() {
+        let mut inbox = Inbox::default();
+        for byte in 0..100u8 {
+            inbox.push(Chunk::from_vec(vec![byte; 10]), true);
+        }
+        assert_eq!(inbox.chunks.len(), 1);
+        assert_eq!(inbox.len(), 1000);
+    }
+}

@@ -1,0 +1,23 @@
+//! Streams of bytes: what a connection's inbox and outbox are, whatever the socket.
+//!
+//! ```text
+//!  peer ─▶ kernel ─▶ standing receive ─▶ inbox  ─▶ read, read_chunk, fill_buf, ...
+//!  peer ◀─ kernel ◀─ one send at a time ◀─ outbox ◀─ write, write_owned, ...
+//! ```
+//!
+//! The stream owns the operations and what they bring; a future only waits for it. So dropping a
+//! wait loses nothing. `net` puts names of sockets on top of this.
+
+mod close;
+mod error;
+mod inbox;
+mod outbox;
+mod reading;
+pub(crate) mod stream;
+mod writing;
+
+pub use crate::driver::{Chunk, Segment};
+pub use close::Closed;
+pub(crate) use close::LINGER_DEFAULT;
+pub use error::{IncompleteRead, LimitOverrun};
+pub(crate) use stream::Stream;

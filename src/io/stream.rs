@@ -1,0 +1,467 @@
+//! The stream: an inbox with its standing receive, an outbox with its one send.
+//!
+//! # Receiving
+//!
+//! ```text
+//!              turn end: arm()                last completion: received()
+//!   Idle ───────────────────────▶ Armed ──────────────────────────────────▶ Idle
+//!    ▲                             │ pause(): the share is full, or another
+//!    │                             │ group of buffers fits better
+//!    │    last completion          ▼
+//!    └───────────────────────── Stopping
+//! ```
+//!
+//! "Standing" is a role, not an opcode. While a stream is calm the role is played by one multishot
+//! receive. A stream that filled its share is served by one-shot receives, armed just before the
+//! loop waits and only while there is room: not arming is its pause, and needs no cancel. When it
+//! has been calm for a while it is given a multishot again.
+//!
+//! Arming goes through the core's one queue, first come, first armed, at the end of the turn. When
+//! the pool has no buffer to offer, a stream whose reader waits receives into memory of its own, so
+//! a waiting reader never depends on what others hold; a stream that nobody reads just rests.
+//!
+//! # Sending
+//!
+//! ```text
+//!            write                turn end: send()            completion: sent()
+//!   quiet ──────────▶ queued ───────────────────▶ in flight ───────────────────▶ quiet, or queued
+//! ```
+//!
+//! One send is in flight at a time. What a turn wrote leaves as one send.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::inbox::{End, Inbox};
+use super::outbox::{Outbox, WriteSide};
+use crate::driver::{Chunk, Fd, Feature, Group, Op, Payload, Pool, ReceiveBuffer, Token};
+use crate::executor::slots::{Done, Receive, Start};
+use crate::executor::{Core, Errand, Life, TurnEnd, count};
+
+/// Bytes that an inbox holds before its stream stops receiving, unless a read demands more.
+const HIGH_WATER_BYTES: usize = 256 << 10;
+
+/// Buffers of the core that one inbox may hold.
+const SHARE_BUFFERS: usize = 16;
+
+/// So many one-shot receives in a row that found the inbox empty make a stream calm again.
+const CALM_RECEIVES: u8 = 16;
+
+/// So many full buffers in a row earn a stream large ones; so many little used large ones lose
+/// them.
+const FULL_RECEIVES: u8 = 4;
+const MODEST_RECEIVES: u8 = 64;
+
+/// The least and the most memory that a receive gets when the pool has none.
+const OWN_BYTES: std::ops::RangeInclusive<usize> = 4 << 10..=64 << 10;
+
+/// What an operation is to its stream.
+const ROLE_RECEIVE: u8 = 0;
+const ROLE_SEND: u8 = 1;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Receiving {
+    Idle,
+    Armed(Token),
+    Stopping,
+}
+
+/// A connected stream socket with its inbox and its outbox.
+pub(crate) struct Stream {
+    pub(super) core: Rc<Core>,
+    pub(super) fd: Rc<Fd>,
+    pub(super) inbox: RefCell<Inbox>,
+    pub(super) outbox: RefCell<Outbox>,
+    receiving: Cell<Receiving>,
+    /// The first read arms the receive.
+    wanted: Cell<bool>,
+    is_calm: Cell<bool>,
+    /// One-shot receives in a row that found the inbox empty.
+    calm_count: Cell<u8>,
+    group: Cell<Group>,
+    /// Receives in a row that speak for the other group.
+    regroup_count: Cell<u8>,
+    arm_asked: Cell<bool>,
+    flush_asked: Cell<bool>,
+    sending: Cell<bool>,
+    /// Bytes that the waiting reader needs; 0 when nobody waits.
+    demand: Cell<usize>,
+    reader: RefCell<Option<Waker>>,
+    /// Who polls the write side through the poll traits, or waits for the end of the stream.
+    pub(super) watcher: RefCell<Option<Waker>>,
+    /// The handle is gone or closing: what arrives is counted and thrown away.
+    pub(super) discarding: Cell<bool>,
+    pub(super) discarded: Cell<usize>,
+}
+
+/// The kernel's error number as an error.
+pub(super) fn os_error(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}
+
+impl Stream {
+    pub(crate) fn new(core: Rc<Core>, fd: Rc<Fd>) -> Rc<Stream> {
+        Rc::new(Stream {
+            core,
+            fd,
+            inbox: RefCell::default(),
+            outbox: RefCell::default(),
+            receiving: Cell::new(Receiving::Idle),
+            wanted: Cell::new(false),
+            is_calm: Cell::new(true),
+            calm_count: Cell::new(0),
+            group: Cell::new(Group::Small),
+            regroup_count: Cell::new(0),
+            arm_asked: Cell::new(false),
+            flush_asked: Cell::new(false),
+            sending: Cell::new(false),
+            demand: Cell::new(0),
+            reader: RefCell::default(),
+            watcher: RefCell::default(),
+            discarding: Cell::new(false),
+            discarded: Cell::new(0),
+        })
+    }
+
+    pub(crate) fn fd(&self) -> &Rc<Fd> {
+        &self.fd
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+}
+
+/// Receiving.
+impl Stream {
+    /// Notes that a reader waits for `count` unread bytes. Called by its poll, with a waker that
+    /// was cloned before.
+    pub(super) fn wait_for(self: &Rc<Self>, count: usize, waker: &Waker) {
+        self.demand.set(count);
+        let is_known = self.reader.borrow().as_ref().is_some_and(|it| it.will_wake(waker));
+        if !is_known {
+            let waker = waker.clone();
+            let old = self.reader.borrow_mut().replace(waker);
+            drop(old);
+        }
+        self.receive();
+    }
+
+    /// Nobody waits any more.
+    pub(super) fn stop_waiting(&self) {
+        self.demand.set(0);
+    }
+
+    /// Has the receive armed at the end of the turn, if it is not and there is room.
+    pub(super) fn receive(self: &Rc<Self>) {
+        self.wanted.set(true);
+        if self.receiving.get() == Receiving::Idle && !self.arm_asked.get() && self.has_room() {
+            self.arm_asked.set(true);
+            self.core.arm_at_turn_end(Rc::<Stream>::clone(self));
+        }
+    }
+
+    /// After bytes were taken out: a receive that stopped for want of room goes on.
+    pub(super) fn made_room(self: &Rc<Self>) {
+        if self.wanted.get() && self.receiving.get() == Receiving::Idle {
+            self.receive();
+        }
+    }
+
+    fn is_starving(&self) -> bool {
+        self.discarding.get() || self.inbox.borrow().len() < self.demand.get()
+    }
+
+    fn has_room(&self) -> bool {
+        let inbox = self.inbox.borrow();
+        if inbox.end().is_some() {
+            return false;
+        }
+        let within_share = inbox.len() < HIGH_WATER_BYTES && inbox.pooled_count() < SHARE_BUFFERS;
+        within_share || inbox.len() < self.demand.get() || self.discarding.get()
+    }
+
+    fn arm(self: Rc<Self>) {
+        self.arm_asked.set(false);
+        let is_idle = self.receiving.get() == Receiving::Idle;
+        if !is_idle || !self.has_room() || self.core.life() >= Life::Draining {
+            return;
+        }
+        let (fd, group) = (self.fd.raw(), self.choose_group());
+        let op = if self.core.pools.pool(group).offered_count() > 0 {
+            let multishot = self.is_calm.get() && self.core.features().has(Feature::RecvMultishot);
+            Op::Receive { fd, group, multishot }
+        } else if self.is_starving() {
+            count(&self.core.counters.own_receives);
+            Op::ReceiveInto { fd }
+        } else {
+            return;
+        };
+        let payload = match op {
+            Op::ReceiveInto { .. } => Payload::Buffer(ReceiveBuffer::new(self.own_bytes())),
+            _ => Payload::None,
+        };
+        let token = self.start(op, payload, ROLE_RECEIVE);
+        self.receiving.set(Receiving::Armed(token));
+    }
+
+    fn own_bytes(&self) -> usize {
+        let missing = self.demand.get().saturating_sub(self.inbox.borrow().len());
+        missing.clamp(*OWN_BYTES.start(), *OWN_BYTES.end())
+    }
+
+    fn choose_group(&self) -> Group {
+        if self.group.get() == Group::Large {
+            let large: &Pool = &self.core.pools.large;
+            large.start();
+            if large.offered_count() > 0 {
+                return Group::Large;
+            }
+        }
+        Group::Small
+    }
+
+    fn start(self: &Rc<Self>, op: Op, payload: Payload, role: u8) -> Token {
+        self.core.start(Start {
+            op,
+            payload,
+            fd: Some(Rc::clone(&self.fd)),
+            receiver: Rc::<Stream>::clone(self),
+            role,
+            owner: None,
+        })
+    }
+
+    /// Ends a standing receive; what it brings until then is kept.
+    pub(super) fn pause(&self) {
+        if let Receiving::Armed(token) = self.receiving.get() {
+            self.receiving.set(Receiving::Stopping);
+            self.core.cancel(token);
+        }
+    }
+
+    fn received(self: Rc<Self>, mut done: Done) {
+        if !done.more {
+            self.receiving.set(Receiving::Idle);
+        }
+        match done.result {
+            0 => self.inbox.borrow_mut().set_end(End::Eof),
+            length if length > 0 => {
+                let own = std::mem::take(&mut done.payload);
+                if let Some(chunk) = received_chunk(done.chunk.take(), own, length as usize) {
+                    self.take_in(chunk, done.more);
+                }
+            }
+            error => self.receive_failed(-error),
+        }
+        if !done.more {
+            self.made_room();
+        }
+        self.wake_reader();
+    }
+
+    fn receive_failed(&self, error: i32) {
+        match error {
+            libc::ENOBUFS => count(&self.core.counters.no_buffers),
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            error => self.inbox.borrow_mut().set_end(End::Error(error)),
+        }
+    }
+
+    fn take_in(&self, chunk: Chunk, goes_on: bool) {
+        if self.discarding.get() {
+            self.discarded.set(self.discarded.get() + chunk.len());
+            return;
+        }
+        let regroup = chunk.is_pooled() && self.judge_group(chunk.len());
+        let (was_empty, copied) = {
+            let mut inbox = self.inbox.borrow_mut();
+            let was_empty = inbox.len() == 0;
+            let is_over_share =
+                inbox.len() >= HIGH_WATER_BYTES || inbox.pooled_count() >= SHARE_BUFFERS;
+            let gather = is_over_share && inbox.len() < self.demand.get();
+            (was_empty, inbox.push(chunk, gather))
+        };
+        drop(copied);
+        if !goes_on {
+            self.judge_calm(was_empty);
+        } else if !self.has_room() {
+            self.is_calm.set(false);
+            self.calm_count.set(0);
+            self.pause();
+        } else if regroup {
+            self.pause();
+        }
+    }
+
+    fn judge_calm(&self, was_empty: bool) {
+        let calm_count = if was_empty { self.calm_count.get() + 1 } else { 0 };
+        self.calm_count.set(calm_count);
+        if calm_count >= CALM_RECEIVES {
+            self.is_calm.set(true);
+            self.calm_count.set(0);
+        }
+    }
+
+    /// Whether buffers of the other size would serve better, by the last receives.
+    fn judge_group(&self, length: usize) -> bool {
+        let small_bytes = self.core.pools.small.size_bytes();
+        let (speaks_against, enough, other) = match self.group.get() {
+            Group::Small => (length == small_bytes, FULL_RECEIVES, Group::Large),
+            Group::Large => (length <= small_bytes, MODEST_RECEIVES, Group::Small),
+        };
+        let regroup_count = if speaks_against { self.regroup_count.get() + 1 } else { 0 };
+        self.regroup_count.set(regroup_count);
+        if regroup_count < enough {
+            return false;
+        }
+        self.regroup_count.set(0);
+        self.group.set(other);
+        true
+    }
+
+    fn wake_reader(&self) {
+        let is_served = {
+            let inbox = self.inbox.borrow();
+            inbox.len() >= self.demand.get() || inbox.end().is_some()
+        };
+        if is_served && self.demand.get() > 0 {
+            let reader = self.reader.borrow_mut().take();
+            self.wake_all(reader);
+        }
+        if self.discarding.get() {
+            self.wake_watcher();
+        }
+    }
+}
+
+/// The bytes of a completed receive: in a buffer of the pool, or in the operation's own memory.
+fn received_chunk(pooled: Option<Chunk>, payload: Payload, length: usize) -> Option<Chunk> {
+    match (pooled, payload) {
+        (Some(chunk), _) => Some(chunk),
+        (None, Payload::Buffer(buffer)) => Some(buffer.into_chunk(length)),
+        (None, _) => None,
+    }
+}
+
+/// Sending.
+impl Stream {
+    /// Has what is queued sent at the end of the turn.
+    pub(super) fn send_soon(self: &Rc<Self>) {
+        if !self.flush_asked.get() && !self.sending.get() {
+            self.flush_asked.set(true);
+            self.core.flush_at_turn_end(Rc::<Stream>::clone(self));
+        }
+    }
+
+    fn send(self: Rc<Self>) {
+        self.flush_asked.set(false);
+        let has_queued = self.outbox.borrow().has_queued();
+        if self.sending.get() || !has_queued || self.core.life() >= Life::Draining {
+            return;
+        }
+        let payload = self.outbox.borrow_mut().next_send();
+        self.sending.set(true);
+        self.start(Op::Send { fd: self.fd.raw() }, payload, ROLE_SEND);
+    }
+
+    fn sent(self: Rc<Self>, mut done: Done) {
+        self.sending.set(false);
+        let payload = std::mem::take(&mut done.payload);
+        let gone = self.outbox.borrow_mut().take_back(payload, done.result.max(0) as usize);
+        drop(gone);
+        match -done.result {
+            libc::EINTR | libc::EAGAIN => {}
+            error if error > 0 => return self.fail_writes(error),
+            _ => {}
+        }
+        if self.outbox.borrow().has_queued() {
+            self.send_soon();
+        } else {
+            self.end_if_asked();
+        }
+        let (writer, flushers) = {
+            let mut outbox = self.outbox.borrow_mut();
+            (outbox.first_writer(), outbox.flushed())
+        };
+        self.wake_all(writer.into_iter().chain(flushers));
+        self.wake_watcher();
+    }
+
+    /// Ends the write side with an error that every later write returns.
+    pub(super) fn fail_writes(&self, error: i32) {
+        let (unsent, waiting) = {
+            let mut outbox = self.outbox.borrow_mut();
+            (outbox.fail(error), outbox.everyone())
+        };
+        drop(unsent);
+        self.wake_all(waiting);
+        self.wake_watcher();
+    }
+
+    /// Sends FIN as soon as everything before it is sent.
+    pub(super) fn end_writes(self: &Rc<Self>) {
+        let unsent = {
+            let mut outbox = self.outbox.borrow_mut();
+            if outbox.side == WriteSide::Open {
+                outbox.side = WriteSide::Ending;
+            }
+            outbox.unsent()
+        };
+        if unsent == 0 {
+            self.end_if_asked();
+        }
+    }
+
+    fn end_if_asked(&self) {
+        if self.outbox.borrow().side != WriteSide::Ending {
+            return;
+        }
+        self.outbox.borrow_mut().side = WriteSide::Ended;
+        let ended = self.core.driver.borrow_mut().shutdown_write(self.fd.raw());
+        if let Err(error) = ended {
+            self.fail_writes(error.raw_os_error().unwrap_or(libc::EIO));
+        }
+    }
+
+    pub(super) fn wake_all(&self, wakers: impl IntoIterator<Item = Waker>) {
+        for waker in wakers {
+            self.core.wake(waker);
+        }
+    }
+
+    pub(super) fn wake_watcher(&self) {
+        let watcher = self.watcher.borrow_mut().take();
+        self.wake_all(watcher);
+    }
+
+    /// Resets the connection: what is unsent is gone, and the peer sees an error.
+    pub(crate) fn abort(&self) {
+        self.core.driver.borrow_mut().reset(self.fd.raw());
+        self.inbox.borrow_mut().set_end(End::Error(libc::ECONNABORTED));
+        self.fail_writes(libc::ECONNABORTED);
+        self.outbox.borrow_mut().see_error();
+        self.pause();
+        self.wake_reader();
+    }
+}
+
+impl Receive for Stream {
+    fn complete(self: Rc<Self>, _core: &Rc<Core>, done: Done) {
+        match done.role {
+            ROLE_RECEIVE => self.received(done),
+            _ => self.sent(done),
+        }
+    }
+}
+
+impl TurnEnd for Stream {
+    fn turn_end(self: Rc<Self>, _core: &Rc<Core>, errand: Errand) {
+        match errand {
+            Errand::Flush => self.send(),
+            Errand::Arm => self.arm(),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Writes: they wait for room in the outbox, then accept all or nothing. Dropping a write that
+//! waits writes nothing, and passes its turn on.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::outbox::{HIGH_WATER_BYTES, WriteSide};
+use super::stream::os_error;
+use super::{Segment, Stream};
+
+/// Waits for a writer's turn and for room.
+struct Room<'a> {
+    stream: &'a Rc<Stream>,
+    /// The writer's place in the queue, if it had to wait.
+    number: Option<u64>,
+}
+
+impl Room<'_> {
+    /// Gives up the place in the queue; the turn passes on.
+    fn leave(&mut self) {
+        if let Some(number) = self.number.take() {
+            let (own, next) = {
+                let mut outbox = self.stream.outbox.borrow_mut();
+                (outbox.writers.leave(number), outbox.first_writer())
+            };
+            drop(own);
+            self.stream.wake_all(next);
+        }
+    }
+}
+
+impl Future for Room<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.stream;
+        stream.check_writable()?;
+        if stream.outbox.borrow().is_turn_of(self.number) {
+            // The next one is polled after this one has written, and looks at the room again.
+            self.leave();
+            return Poll::Ready(Ok(()));
+        }
+        let waker = context.waker().clone();
+        let old = {
+            let mut outbox = stream.outbox.borrow_mut();
+            outbox.writers.wait(&mut self.number, waker)
+        };
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Waits until everything up to a byte is sent.
+struct Flush<'a> {
+    stream: &'a Rc<Stream>,
+    target: u64,
+    number: Option<u64>,
+}
+
+impl Future for Flush<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.stream;
+        stream.core.check_turning()?;
+        if let Some(error) = stream.outbox.borrow_mut().see_error() {
+            return Poll::Ready(Err(os_error(error)));
+        }
+        if stream.outbox.borrow().is_sent_up_to(self.target) {
+            return Poll::Ready(Ok(()));
+        }
+        let (waker, target) = (context.waker().clone(), self.target);
+        let old = {
+            let mut outbox = stream.outbox.borrow_mut();
+            let number = *self.number.get_or_insert_with(|| outbox.next_number());
+            outbox.wait_for_sent(number, target, waker)
+        };
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for Flush<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let own = self.stream.outbox.borrow_mut().stop_flusher(number);
+            drop(own);
+        }
+    }
+}
+
+impl Stream {
+    fn check_writable(&self) -> io::Result<()> {
+        self.core.check_turning()?;
+        let mut outbox = self.outbox.borrow_mut();
+        if let Some(error) = outbox.see_error() {
+            return Err(os_error(error));
+        }
+        match outbox.side {
+            WriteSide::Open => Ok(()),
+            WriteSide::Ending | WriteSide::Ended => Err(io::Error::new(
+                io::ErrorKind::BrokenPipe,
+                "the stream's write side was shut down; nothing can be written after `shutdown`",
+            )),
+        }
+    }
+
+    pub(crate) async fn write(self: &Rc<Self>, bytes: &[u8]) -> io::Result<()> {
+        Room { stream: self, number: None }.await?;
+        if !bytes.is_empty() {
+            self.outbox.borrow_mut().copy_in(bytes);
+            self.send_soon();
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write_owned(self: &Rc<Self>, segment: Segment) -> io::Result<()> {
+        Room { stream: self, number: None }.await?;
+        if segment.len() > 0 {
+            self.outbox.borrow_mut().push(segment);
+            self.send_soon();
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn flush(self: &Rc<Self>) -> io::Result<()> {
+        let target = self.outbox.borrow().flush_target();
+        Flush { stream: self, target, number: None }.await
+    }
+
+    pub(crate) async fn shutdown(self: &Rc<Self>) -> io::Result<()> {
+        self.core.check_turning()?;
+        self.end_writes();
+        self.flush().await
+    }
+
+    /// Accepts as much as there is room for.
+    pub(crate) fn poll_write(
+        self: &Rc<Self>,
+        context: &Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.check_writable()?;
+        let room = {
+            let outbox = self.outbox.borrow();
+            match outbox.is_turn_of(None) {
+                true => HIGH_WATER_BYTES.saturating_sub(outbox.unsent()),
+                false => 0,
+            }
+        };
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if room == 0 {
+            self.watch(context);
+            return Poll::Pending;
+        }
+        let accepted = bytes.len().min(room);
+        self.outbox.borrow_mut().copy_in(&bytes[..accepted]);
+        self.send_soon();
+        Poll::Ready(Ok(accepted))
+    }
+
+    /// Waits until everything is sent.
+    pub(crate) fn poll_flush(self: &Rc<Self>, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.core.check_turning()?;
+        let (error, unsent) = {
+            let mut outbox = self.outbox.borrow_mut();
+            (outbox.see_error(), outbox.unsent())
+        };
+        match error {
+            Some(error) => Poll::Ready(Err(os_error(error))),
+            None if unsent == 0 => Poll::Ready(Ok(())),
+            None => {
+                self.watch(context);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits until everything is sent and FIN is out.
+    pub(crate) fn poll_shutdown(self: &Rc<Self>, context: &Context<'_>) -> Poll<io::Result<()>> {
+        self.core.check_turning()?;
+        self.end_writes();
+        self.poll_flush(context)
+    }
+
+    /// Has this task woken at the next progress of the write side, or of the closing.
+    pub(super) fn watch(&self, context: &Context<'_>) {
+        let waker = context.waker().clone();
+        let old = self.watcher.borrow_mut().replace(waker);
+        drop(old);
+    }
+
+    /// Waits until FIN is out, or the write side has failed.
+    pub(super) async fn writes_ended(self: &Rc<Self>) -> io::Result<()> {
+        poll_fn(|context| self.poll_shutdown(context)).await
+    }
+}

@@ -1,0 +1,447 @@
+//! A listener: accepted connections wait in its inbox.
+//!
+//! ```text
+//!             turn end: arm()                          no room for a whole backlog: cancel
+//!   resting ─────────────────▶ standing (multishot) ─────────────────────▶ single accepts,
+//!      ▲                            │                                       one a free place
+//!      │        last completion     │                                            │
+//!      └────────────────────────────┴────────────────────────────────────────────┘
+//!   out of descriptors: paused, until a timer of the runtime arms it again
+//! ```
+//!
+//! A multishot accept takes the whole backlog in one enter, so it stands only while the inbox has
+//! room for that; otherwise there are single accepts, at most one for each free place. Whoever
+//! waits for `accept` may go away: the connection stays in the inbox.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::Stream;
+
+use super::{Address, ListenOptions, TcpStream};
+use crate::driver::{Fd, Feature, Op, Payload, SocketOption, Token};
+use crate::executor::slots::{Done, Receive, Start};
+use crate::executor::waiting::WaitQueue;
+use crate::executor::{Core, Errand, Life, TurnEnd, Unhandled};
+use crate::time::{Instant, sleep};
+
+/// Single accepts in flight at a time.
+const SINGLES_MAX: usize = 16;
+
+/// How long a listener without descriptors waits before it tries again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A pause is reported once in this time.
+const REPORT_PERIOD: Duration = Duration::from_secs(60);
+
+/// A listening TCP socket.
+///
+/// The first `accept` starts accepting; from then on connections are accepted as they come and wait
+/// in the listener's inbox, so a `timeout` around `accept` in a loop loses nobody.
+///
+/// ```
+/// # corio::run(async {
+/// let listener = corio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let client = corio::net::TcpStream::connect(listener.local_addr()?).await?;
+/// let server = listener.accept().await?;
+/// assert_eq!(server.peer_addr()?, client.local_addr()?);
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+#[doc(alias = "start_server")]
+pub struct TcpListener {
+    inner: Rc<Listener>,
+}
+
+struct Listener {
+    core: Rc<Core>,
+    /// Gone once the listener is closed.
+    fd: RefCell<Option<Rc<Fd>>>,
+    inbox: RefCell<VecDeque<Rc<Fd>>>,
+    inbox_limit: usize,
+    backlog: usize,
+    waiting: RefCell<WaitQueue>,
+    closer: RefCell<Option<Waker>>,
+    /// Accepts in flight, and whether the one is a multishot.
+    in_flight: RefCell<Vec<Token>>,
+    is_standing: Cell<bool>,
+    is_stopping: Cell<bool>,
+    arm_asked: Cell<bool>,
+    is_paused: Cell<bool>,
+    reported_at: Cell<Option<Instant>>,
+    is_closed: Cell<bool>,
+    is_dropped: Cell<bool>,
+    error: Cell<Option<i32>>,
+}
+
+impl TcpListener {
+    /// Listens on `address` with the default [`ListenOptions`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ListenOptions::bind`].
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: it does not wait.
+    pub async fn bind(address: impl Address) -> io::Result<TcpListener> {
+        ListenOptions::new().bind(address).await
+    }
+
+    pub(super) fn from_fd(
+        core: Rc<Core>,
+        fd: Rc<Fd>,
+        inbox_limit: usize,
+        backlog: usize,
+    ) -> TcpListener {
+        let inner = Rc::new(Listener {
+            core,
+            fd: RefCell::new(Some(fd)),
+            inbox: RefCell::default(),
+            inbox_limit,
+            backlog,
+            waiting: RefCell::default(),
+            closer: RefCell::default(),
+            in_flight: RefCell::default(),
+            is_standing: Cell::new(false),
+            is_stopping: Cell::new(false),
+            arm_asked: Cell::new(false),
+            is_paused: Cell::new(false),
+            reported_at: Cell::new(None),
+            is_closed: Cell::new(false),
+            is_dropped: Cell::new(false),
+            error: Cell::new(None),
+        });
+        TcpListener { inner }
+    }
+
+    /// The next connection. Several tasks may wait; they are served first come, first served.
+    ///
+    /// A peer that is gone already makes no error here: its stream says so.
+    ///
+    /// # Errors
+    ///
+    /// After [`close`](Self::close), once the inbox is empty; or the kernel's, for a socket that
+    /// does not listen any more. A lack of descriptors is no error: the listener pauses, reports it
+    /// once, and goes on.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: a connection stays in the listener's inbox until an `accept` returns it.
+    pub async fn accept(&self) -> io::Result<TcpStream> {
+        Accept { listener: &self.inner, number: None }.await
+    }
+
+    /// The connections as a stream, which ends when the listener is closed.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming { accept: Accept { listener: &self.inner, number: None } }
+    }
+
+    /// How many accepted connections wait in the inbox.
+    pub fn waiting(&self) -> usize {
+        self.inner.inbox.borrow().len()
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `NotConnected` after [`close`](Self::close).
+    #[doc(alias = "sockets")]
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let fd = self.inner.fd.borrow().clone();
+        let fd = fd.ok_or_else(closed)?;
+        self.inner.core.driver.borrow_mut().local_address(fd.raw())
+    }
+
+    /// Stops listening: accepts in flight are ended, and the socket is closed. What is in the inbox
+    /// can still be accepted; after that, `accept` is an error.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: the closing goes on.
+    pub async fn close(&self) {
+        self.inner.stop();
+        poll_fn(|context| {
+            if self.inner.in_flight.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            let waker = context.waker().clone();
+            let old = self.inner.closer.borrow_mut().replace(waker);
+            drop(old);
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the listener is closed")
+}
+
+/// Waits for a connection.
+struct Accept<'a> {
+    listener: &'a Rc<Listener>,
+    number: Option<u64>,
+}
+
+impl Accept<'_> {
+    /// Gives up the place in the queue; the turn passes on.
+    fn leave(&mut self) {
+        if let Some(number) = self.number.take() {
+            let own = self.listener.waiting.borrow_mut().leave(number);
+            drop(own);
+            self.listener.wake_first();
+        }
+    }
+}
+
+impl Future for Accept<'_> {
+    type Output = io::Result<TcpStream>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let listener = self.listener;
+        listener.core.check_turning()?;
+        if listener.waiting.borrow().is_turn_of(self.number) {
+            let next = listener.inbox.borrow_mut().pop_front();
+            if let Some(fd) = next {
+                self.leave();
+                listener.accept_more();
+                return Poll::Ready(Ok(TcpStream::from_fd(Rc::clone(&listener.core), fd)));
+            }
+            if let Some(error) = listener.error.get() {
+                return Poll::Ready(Err(io::Error::from_raw_os_error(error)));
+            }
+            if listener.is_closed.get() {
+                return Poll::Ready(Err(closed()));
+            }
+        }
+        let waker = context.waker().clone();
+        let old = listener.waiting.borrow_mut().wait(&mut self.number, waker);
+        drop(old);
+        listener.accept_more();
+        Poll::Pending
+    }
+}
+
+impl Drop for Accept<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The connections of a listener, from [`TcpListener::incoming`].
+pub struct Incoming<'a> {
+    accept: Accept<'a>,
+}
+
+impl Stream for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match Pin::new(&mut self.accept).poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                Poll::Ready(None)
+            }
+            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        }
+    }
+}
+
+impl Listener {
+    fn free_count(&self) -> usize {
+        self.inbox_limit.saturating_sub(self.inbox.borrow().len())
+    }
+
+    /// Has accepts armed at the end of the turn, if there is room for more than are in flight.
+    fn accept_more(self: &Rc<Self>) {
+        let is_resting = self.is_closed.get() || self.is_paused.get() || self.arm_asked.get();
+        let is_busy = self.is_standing.get() || self.is_stopping.get();
+        if !is_resting && !is_busy && self.in_flight.borrow().len() < self.singles_wanted() {
+            self.arm_asked.set(true);
+            self.core.arm_at_turn_end(Rc::<Listener>::clone(self));
+        }
+    }
+
+    fn singles_wanted(&self) -> usize {
+        self.free_count().min(SINGLES_MAX)
+    }
+
+    fn may_stand(&self) -> bool {
+        let features = self.core.features();
+        features.has(Feature::AcceptMultishot) && self.free_count() > self.backlog
+    }
+
+    fn arm(self: Rc<Self>) {
+        self.arm_asked.set(false);
+        let is_resting = self.is_closed.get() || self.is_paused.get();
+        if is_resting || self.core.life() >= Life::Draining {
+            return;
+        }
+        let Some(fd) = self.fd.borrow().clone() else { return };
+        if self.in_flight.borrow().is_empty() && self.may_stand() {
+            self.is_standing.set(true);
+            return self.start(&fd, true);
+        }
+        while self.in_flight.borrow().len() < self.singles_wanted() {
+            self.start(&fd, false);
+        }
+    }
+
+    fn start(self: &Rc<Self>, fd: &Rc<Fd>, multishot: bool) {
+        let token = self.core.start(Start {
+            op: Op::Accept { fd: fd.raw(), multishot },
+            payload: Payload::None,
+            fd: Some(Rc::clone(fd)),
+            receiver: Rc::<Listener>::clone(self),
+            role: 0,
+            owner: None,
+        });
+        self.in_flight.borrow_mut().push(token);
+    }
+
+    /// Ends the accepts in flight; what they bring until then is kept.
+    fn cancel_accepts(&self) {
+        let tokens = self.in_flight.borrow().clone();
+        for token in tokens {
+            self.core.cancel(token);
+        }
+    }
+
+    fn stop(&self) {
+        self.is_closed.set(true);
+        self.cancel_accepts();
+        // The slots in flight hold the descriptor; with the last of them it is closed.
+        let fd = self.fd.borrow_mut().take();
+        drop(fd);
+        let waiting = self.waiting.borrow_mut().all();
+        for waker in waiting {
+            self.core.wake(waker);
+        }
+    }
+
+    fn wake_first(&self) {
+        let has_news =
+            !self.inbox.borrow().is_empty() || self.error.get().is_some() || self.is_closed.get();
+        if has_news {
+            let first = self.waiting.borrow_mut().first();
+            if let Some(waker) = first {
+                self.core.wake(waker);
+            }
+        }
+    }
+
+    fn accepted(&self, raw: i32) {
+        let fd = self.core.fd(raw);
+        if self.is_dropped.get() {
+            self.reset(&fd);
+        } else {
+            self.inbox.borrow_mut().push_back(fd);
+        }
+    }
+
+    fn reset(&self, fd: &Fd) {
+        let counter = &self.core.counters.dropped_connections;
+        crate::executor::count(counter);
+        // If it cannot be set, the connection ends with FIN instead.
+        let _ = self.core.driver.borrow_mut().set_option(fd.raw(), SocketOption::LingerZero);
+    }
+
+    fn failed(self: &Rc<Self>, error: i32) {
+        match error {
+            libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
+            // The peer gave up, or its network did: accept(2) says to go on.
+            libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EPERM => {}
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => self.pause(error),
+            error => self.error.set(Some(error)),
+        }
+    }
+
+    /// No descriptors: connections wait in the backlog until some were closed.
+    fn pause(self: &Rc<Self>, error: i32) {
+        if self.is_paused.replace(true) {
+            return;
+        }
+        let now = Instant::now();
+        if self.reported_at.get().is_none_or(|at| now - at > REPORT_PERIOD) {
+            self.reported_at.set(Some(now));
+            let error = io::Error::from_raw_os_error(error);
+            self.core.report(&Unhandled::AcceptPaused { error });
+        }
+        let listener = Rc::clone(self);
+        let resume = async move {
+            sleep(PAUSE).await;
+            listener.is_paused.set(false);
+            listener.accept_more();
+        };
+        self.core.spawn(resume, Location::caller(), true);
+    }
+}
+
+impl Receive for Listener {
+    fn complete(self: Rc<Self>, _core: &Rc<Core>, done: Done) {
+        if !done.more {
+            self.in_flight.borrow_mut().retain(|token| *token != done.token);
+            if self.is_standing.get() {
+                self.is_standing.set(false);
+                self.is_stopping.set(false);
+            }
+        }
+        match done.result {
+            error if error < 0 => self.failed(-error),
+            raw => self.accepted(raw),
+        }
+        if done.more && !self.may_stand() && !self.is_stopping.replace(true) {
+            self.cancel_accepts();
+        }
+        self.wake_first();
+        self.accept_more();
+        if self.in_flight.borrow().is_empty() {
+            let closer = self.closer.borrow_mut().take();
+            if let Some(waker) = closer {
+                self.core.wake(waker);
+            }
+        }
+    }
+}
+
+impl TurnEnd for Listener {
+    fn turn_end(self: Rc<Self>, _core: &Rc<Core>, _errand: Errand) {
+        self.arm();
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        self.inner.is_dropped.set(true);
+        self.inner.stop();
+        let unclaimed = self.inner.inbox.take();
+        for fd in &unclaimed {
+            self.inner.reset(fd);
+        }
+    }
+}
+
+impl fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpListener").field("local", &self.local_addr().ok()).finish()
+    }
+}

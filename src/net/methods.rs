@@ -1,0 +1,274 @@
+//! The methods that a stream and its halves have in common, written once.
+//!
+//! A type that has `fn stream(&self) -> &Rc<Stream>` gets its reading and writing methods, and the
+//! traits of `futures`, from these macros.
+
+/// The reading methods: they take `&mut self`, since there is one reader.
+macro_rules! read_methods {
+    () => {
+        /// Reads what has arrived, at least one byte, into `buffer`. 0 is the end of the input (or
+        /// an empty buffer).
+        ///
+        /// # Errors
+        ///
+        /// The kernel's, such as `ConnectionReset`; what arrived before it is read first.
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: a read that is dropped has taken nothing.
+        pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.stream().read(buffer).await
+        }
+
+        /// Takes what has arrived, without a copy. `None` is the end of the input.
+        ///
+        /// # Errors
+        ///
+        /// As [`read`](Self::read).
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: a read that is dropped has taken nothing.
+        pub async fn read_chunk(&mut self) -> io::Result<Option<Chunk>> {
+            self.stream().read_chunk().await
+        }
+
+        /// Fills `buffer`, all of it.
+        ///
+        /// # Errors
+        ///
+        /// `UnexpectedEof` with [`IncompleteRead`](crate::io::IncompleteRead) inside if the input
+        /// ends before; otherwise as [`read`](Self::read).
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: nothing is taken until all of it can be.
+        #[doc(alias = "readexactly")]
+        pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+            self.stream().read_exact(buffer).await
+        }
+
+        /// Takes everything up to and including `separator`, at most `limit` bytes.
+        ///
+        /// # Errors
+        ///
+        /// `UnexpectedEof` with [`IncompleteRead`](crate::io::IncompleteRead) inside if the input
+        /// ends before; `InvalidData` with [`LimitOverrun`](crate::io::LimitOverrun) inside if the
+        /// separator does not end within `limit` bytes, which then stay in the stream.
+        ///
+        /// # Panics
+        ///
+        /// If the separator is empty.
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: nothing is taken until the separator has come.
+        #[doc(alias = "readuntil")]
+        pub async fn read_until(&mut self, separator: &[u8], limit: usize) -> io::Result<Vec<u8>> {
+            self.stream().read_until(separator, limit).await
+        }
+
+        /// Takes a line with its `\n`, at most `limit` bytes; without one if the input ends before,
+        /// and empty at the end.
+        ///
+        /// # Errors
+        ///
+        /// `InvalidData` with [`LimitOverrun`](crate::io::LimitOverrun) inside if the line is longer
+        /// than `limit`; it then stays in the stream.
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: nothing is taken until the line is whole.
+        #[doc(alias = "readline")]
+        pub async fn read_line(&mut self, limit: usize) -> io::Result<Vec<u8>> {
+            self.stream().read_line(limit).await
+        }
+
+        /// Appends everything up to the end of the input to `buffer`; the number of bytes.
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: what was taken out of the stream is in `buffer`.
+        pub async fn read_to_end(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+            self.stream().read_to_end(buffer).await
+        }
+
+        /// Waits for unread bytes and shows the first of them; empty at the end of the input.
+        /// [`consume`](Self::consume) takes them.
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: nothing is taken.
+        #[allow(unsafe_code)] // Ties bytes of the inbox to the reader's borrow.
+        pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
+            self.stream().fill().await?;
+            // SAFETY: [inbox-front-is-stable] the slice borrows the one reader.
+            Ok(unsafe { self.stream().front() })
+        }
+
+        /// Takes `count` bytes that [`fill_buf`](Self::fill_buf) showed.
+        ///
+        /// # Panics
+        ///
+        /// If there are fewer unread bytes.
+        #[track_caller]
+        pub fn consume(&mut self, count: usize) {
+            self.stream().consume(count);
+        }
+    };
+}
+
+/// The writing methods: they take `&self`, and queue first come, first served.
+macro_rules! write_methods {
+    () => {
+        /// Copies `bytes` into the outbox, which is sent at the end of the turn. Waits only while
+        /// the outbox holds more than 64 KiB, then takes all of them.
+        ///
+        /// Several tasks may write; calls never mix their bytes.
+        ///
+        /// # Errors
+        ///
+        /// The first error of the stream's sends, for ever; `BrokenPipe` after
+        /// [`shutdown`](Self::shutdown).
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: a write that is dropped while it waits has written nothing.
+        pub async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+            self.stream().write(bytes).await
+        }
+
+        /// As [`write`](Self::write), without a copy: of a [`Chunk`], `Bytes`, `Vec<u8>` or
+        /// `&'static [u8]`.
+        ///
+        /// # Errors
+        ///
+        /// As [`write`](Self::write).
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: a write that is dropped while it waits has written nothing; what it was
+        /// given is dropped with it.
+        pub async fn write_owned(&self, bytes: impl Into<Segment>) -> io::Result<()> {
+            self.stream().write_owned(bytes.into()).await
+        }
+
+        /// Waits until everything written before is sent (is in the kernel's hands).
+        ///
+        /// # Errors
+        ///
+        /// As [`write`](Self::write).
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: the sending goes on.
+        #[doc(alias = "drain")]
+        pub async fn flush(&self) -> io::Result<()> {
+            self.stream().flush().await
+        }
+
+        /// Sends everything, then FIN: the peer reads the end. Reading goes on.
+        ///
+        /// # Errors
+        ///
+        /// As [`write`](Self::write).
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: the ending goes on.
+        #[doc(alias = "write_eof")]
+        pub async fn shutdown(&self) -> io::Result<()> {
+            self.stream().shutdown().await
+        }
+
+        /// Resets the connection at once. What is unsent is gone, the peer sees an error, and so do
+        /// this stream's reads and writes from now on.
+        pub fn abort(&self) {
+            self.stream().abort();
+        }
+    };
+}
+
+/// Names of the socket.
+macro_rules! name_methods {
+    () => {
+        /// The address of this end.
+        ///
+        /// # Errors
+        ///
+        /// The kernel's.
+        pub fn local_addr(&self) -> io::Result<SocketAddr> {
+            let stream = self.stream();
+            stream.core().driver.borrow_mut().local_address(stream.fd().raw())
+        }
+
+        /// The address of the other end.
+        ///
+        /// # Errors
+        ///
+        /// `NotConnected` if the peer is gone already.
+        pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+            let stream = self.stream();
+            stream.core().driver.borrow_mut().peer_address(stream.fd().raw())
+        }
+    };
+}
+
+/// `futures::io::{AsyncRead, AsyncBufRead}`.
+macro_rules! read_traits {
+    ($type:ty) => {
+        impl AsyncRead for $type {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
+                self.stream().poll_read(context, buffer)
+            }
+        }
+
+        impl AsyncBufRead for $type {
+            #[allow(unsafe_code)] // Ties bytes of the inbox to the reader's borrow.
+            fn poll_fill_buf(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<io::Result<&[u8]>> {
+                match self.stream().poll_fill(context)? {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(()) => {
+                        // SAFETY: [inbox-front-is-stable] the slice borrows the one reader.
+                        Poll::Ready(Ok(unsafe { self.stream().front() }))
+                    }
+                }
+            }
+
+            fn consume(self: Pin<&mut Self>, count: usize) {
+                self.stream().consume(count);
+            }
+        }
+    };
+}
+
+/// `futures::io::AsyncWrite`: a write accepts what there is room for, a flush waits until all is
+/// sent, a close sends FIN after it.
+macro_rules! write_traits {
+    ($type:ty) => {
+        impl AsyncWrite for $type {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.stream().poll_write(context, bytes)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.stream().poll_flush(context)
+            }
+
+            fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.stream().poll_shutdown(context)
+            }
+        }
+    };
+}

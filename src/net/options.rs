@@ -1,0 +1,128 @@
+//! How a listener is made.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Address, TcpListener};
+use crate::driver::SocketOption;
+use crate::executor::Core;
+
+/// Settings for a [`TcpListener`]. Socket options of the listener hold for the streams it accepts,
+/// see tcp(7).
+///
+/// ```
+/// # corio::run(async {
+/// let listener = corio::net::ListenOptions::new()
+///     .backlog(512)
+///     .nodelay(true)
+///     .bind("127.0.0.1:0")
+///     .await?;
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    backlog: u32,
+    inbox_limit: usize,
+    reuse_port: bool,
+    sockets: Vec<SocketOption>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> ListenOptions {
+        ListenOptions::new()
+    }
+}
+
+impl ListenOptions {
+    /// The default settings: a backlog of 1024, an inbox of 4096, addresses are reused.
+    pub fn new() -> ListenOptions {
+        ListenOptions {
+            backlog: 1024,
+            inbox_limit: 4096,
+            reuse_port: false,
+            sockets: vec![SocketOption::ReuseAddress(true)],
+        }
+    }
+
+    /// How many connections the kernel keeps that were not accepted yet; at most what
+    /// `net.core.somaxconn` says.
+    pub fn backlog(mut self, count: u32) -> ListenOptions {
+        self.backlog = count.max(1);
+        self
+    }
+
+    /// How many accepted connections may wait for an `accept`; at least 1. More wait in the
+    /// backlog.
+    pub fn inbox_limit(mut self, count: usize) -> ListenOptions {
+        self.inbox_limit = count.max(1);
+        self
+    }
+
+    /// Whether an address may be bound again right after its last listener ended: on by default.
+    pub fn reuse_address(self, on: bool) -> ListenOptions {
+        self.option(SocketOption::ReuseAddress(on))
+    }
+
+    /// Whether several listeners may share the address, and the kernel spreads connections.
+    pub fn reuse_port(mut self, on: bool) -> ListenOptions {
+        self.reuse_port = on;
+        self
+    }
+
+    /// TCP_NODELAY for accepted streams.
+    pub fn nodelay(self, on: bool) -> ListenOptions {
+        self.option(SocketOption::NoDelay(on))
+    }
+
+    /// Probes accepted streams that were idle for so long; `None` turns it off.
+    pub fn keepalive(self, after: Option<Duration>) -> ListenOptions {
+        self.option(SocketOption::KeepAlive(after))
+    }
+
+    /// The kernel's receive buffer of accepted streams, in bytes.
+    pub fn receive_buffer(self, bytes: usize) -> ListenOptions {
+        self.option(SocketOption::ReceiveBuffer(bytes))
+    }
+
+    /// The kernel's send buffer of accepted streams, in bytes.
+    pub fn send_buffer(self, bytes: usize) -> ListenOptions {
+        self.option(SocketOption::SendBuffer(bytes))
+    }
+
+    fn option(mut self, option: SocketOption) -> ListenOptions {
+        self.sockets.push(option);
+        self
+    }
+
+    /// Binds to `address` and listens.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, such as `AddrInUse`; `InvalidInput` for a text that is no address.
+    ///
+    /// # Panics
+    ///
+    /// If no runtime runs on this thread.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: it does not wait.
+    pub async fn bind(&self, address: impl Address) -> io::Result<TcpListener> {
+        let core = Core::current();
+        let address = address.to_socket_addr()?;
+        let raw = core.driver.borrow_mut().open_socket(&address)?;
+        let fd = core.fd(raw);
+        {
+            let mut driver = core.driver.borrow_mut();
+            driver.set_option(raw, SocketOption::ReusePort(self.reuse_port))?;
+            for option in &self.sockets {
+                driver.set_option(raw, *option)?;
+            }
+            driver.bind(raw, &address)?;
+            driver.listen(raw, self.backlog)?;
+        }
+        Ok(TcpListener::from_fd(Rc::clone(&core), fd, self.inbox_limit, self.backlog as usize))
+    }
+}

@@ -1,0 +1,174 @@
+//! A TCP connection.
+#![allow(unsafe_code)] // Lends the descriptor for socket options, and the inbox's bytes.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
+
+use super::{Address, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
+use crate::executor::Core;
+use crate::executor::operation::Operation;
+use crate::io::{Closed, LINGER_DEFAULT, Stream};
+
+/// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
+///
+/// Reading takes `&mut self`: there is one reader. Writing takes `&self` and may be done by several
+/// tasks. [`split`](Self::split) and [`into_split`](Self::into_split) give the two directions to
+/// two tasks.
+///
+/// Dropping it sends what was written, then FIN, and waits for the peer's end in the background, for
+/// the linger limit at most; [`close`](Self::close) does the same and tells how it went.
+///
+/// There is no way to the bare descriptor: whoever had it would miss what the inbox holds.
+/// [`as_fd`](AsFd::as_fd) is for socket options.
+///
+/// ```
+/// # corio::run(async {
+/// let listener = corio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let mut client = corio::net::TcpStream::connect(listener.local_addr()?).await?;
+/// let mut server = listener.accept().await?;
+/// client.write(b"one line\n").await?;
+/// assert_eq!(server.read_line(80).await?, b"one line\n");
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+#[doc(alias = "StreamReader")]
+#[doc(alias = "StreamWriter")]
+pub struct TcpStream {
+    stream: Rc<Stream>,
+    linger: Duration,
+    is_finished: bool,
+}
+
+impl TcpStream {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, such as `ConnectionRefused`; `InvalidInput` for a text that is no address.
+    ///
+    /// # Panics
+    ///
+    /// If no runtime runs on this thread.
+    ///
+    /// # Cancellation
+    ///
+    /// **Weak**: the connection may have been made by the time the connect is dropped; then it is
+    /// closed.
+    #[doc(alias = "open_connection")]
+    pub async fn connect(address: impl Address) -> io::Result<TcpStream> {
+        let core = Core::current();
+        let address = address.to_socket_addr()?;
+        let raw = core.driver.borrow_mut().open_socket(&address)?;
+        let fd = core.fd(raw);
+        let payload = Payload::Address(Box::new(driver::Address::from(&address)));
+        let result = Operation::start(&core, Op::Connect { fd: raw }, payload, &fd).await;
+        match result {
+            error if error < 0 => Err(io::Error::from_raw_os_error(-error)),
+            _ => Ok(TcpStream::from_fd(core, fd)),
+        }
+    }
+
+    pub(super) fn from_fd(core: Rc<Core>, fd: Rc<Fd>) -> TcpStream {
+        let stream = Stream::new(core, fd);
+        TcpStream { stream, linger: LINGER_DEFAULT, is_finished: false }
+    }
+
+    pub(super) fn stream(&self) -> &Rc<Stream> {
+        &self.stream
+    }
+
+    read_methods!();
+    write_methods!();
+    name_methods!();
+
+    /// Sends everything, then FIN, then reads and throws away until the peer has ended too, and
+    /// closes. A stream closed with unread input would be reset, and what was flushed be lost; so
+    /// the peer's end is waited for, as long as the linger limit.
+    ///
+    /// # Errors
+    ///
+    /// The first error of the stream's sends; `TimedOut` if the peer takes nothing for the linger
+    /// limit: then the connection is reset.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: the closing goes on in the background.
+    #[doc(alias = "wait_closed")]
+    pub async fn close(mut self) -> io::Result<Closed> {
+        let closed = self.stream.finish(self.linger).await;
+        self.is_finished = true;
+        closed
+    }
+
+    /// Lends the two directions, to be used side by side in one task.
+    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        (ReadHalf::new(&self.stream), WriteHalf::new(&self.stream))
+    }
+
+    /// Gives the two directions away, to two tasks. The connection is closed when both are gone.
+    pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
+        let shared = Rc::new(self);
+        (OwnedReadHalf(Rc::clone(&shared)), OwnedWriteHalf(shared))
+    }
+
+    /// Turns off (or on) the joining of small packets: TCP_NODELAY, see tcp(7). It costs little
+    /// here, since what a turn wrote leaves as one send anyway.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set_nodelay(&self, on: bool) -> io::Result<()> {
+        let mut driver = self.stream.core().driver.borrow_mut();
+        driver.set_option(self.stream.fd().raw(), SocketOption::NoDelay(on))
+    }
+
+    /// Whether TCP_NODELAY is set.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.stream.core().driver.borrow_mut().no_delay(self.stream.fd().raw())
+    }
+
+    /// How long a close waits for the peer without any progress: 5 s by default.
+    pub fn set_linger(&mut self, linger: Duration) {
+        self.linger = linger;
+    }
+}
+
+impl Drop for TcpStream {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.stream.finish_in_background(self.linger);
+        }
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: [fd-is-ours] the stream holds the descriptor for as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.stream.fd().raw()) }
+    }
+}
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpStream")
+            .field("local", &self.local_addr().ok())
+            .field("peer", &self.peer_addr().ok())
+            .finish()
+    }
+}
+
+read_traits!(TcpStream);
+write_traits!(TcpStream);

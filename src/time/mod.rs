@@ -1,0 +1,15 @@
+//! Time: sleeping, deadlines around any future, and periodic ticks, in nanoseconds.
+//!
+//! Timers are exact to the kernel's own error: they are not rounded to milliseconds.
+
+mod instant;
+mod interval;
+mod sleep;
+mod timeout;
+
+pub use std::time::Duration;
+
+pub use instant::Instant;
+pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
+pub use sleep::{Sleep, sleep, sleep_until};
+pub use timeout::{Elapsed, Timeout, timeout, timeout_at};

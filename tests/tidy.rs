@@ -1,0 +1,339 @@
+//! The style rules that neither the compiler nor clippy knows, as tests.
+//!
+//! What a machine can check is not left to a reader. The tables in this file are the law: which
+//! module may name which, where `unsafe` may stand, which words are not used and what to write
+//! instead, and the exceptions, each with its reason. An exception that is no longer needed
+//! fails as well, so the tables only say what is true.
+//!
+//! `tidy/rules.rs` holds the rules as functions, `tidy/trials.rs` shows each of them failing,
+//! and `tidy/source.rs` tells code from comments. A failure lists `path:line: what; cure`.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+#[path = "tidy/rules.rs"]
+mod rules;
+#[path = "tidy/source.rs"]
+mod source;
+#[path = "tidy/trials.rs"]
+mod trials;
+
+use rules::{Ban, Excuse, Floor, LongOne, ROOF, Reach, Sideways};
+use source::Source;
+
+/// The floors of the house: a module names only lower ones. The program is another crate, which
+/// sees only what is public.
+const FLOORS: &[Floor] = &[
+    ("driver", 1),
+    ("executor", 2),
+    ("task", 3),
+    ("time", 3),
+    ("sync", 3),
+    ("queue", 3),
+    ("select", 3),
+    ("io", 4),
+    ("net", 4),
+    ("fs", 4),
+    ("process", 4),
+    ("signal", 4),
+    ("runtime", 4),
+    ("cores", 4),
+    ("channel", 4),
+    ("compat", 5),
+    ("tls", 5),
+    ("http", 5),
+    ("inspect", 5),
+    ("testing", 5),
+    ("lib", ROOF),
+    ("__private", ROOF),
+    ("bin", ROOF),
+];
+
+/// What may be named on the same floor, or, from floor 5, below the public floors.
+const SIDEWAYS: &[Sideways] =
+    &[("net", "io", "a stream is a descriptor with io's inbox and outbox")];
+
+/// The only files that hold `unsafe`.
+const UNSAFE_FILES: &[Excuse] = &[
+    ("src/driver/mod.rs", "the seam's one unsafe function: the kernel will use the payload"),
+    ("src/driver/uring.rs", "submission entries point at payloads"),
+    ("src/driver/trial.rs", "the ring's set-up and its trials, before any payload exists"),
+    ("src/driver/payload.rs", "memory that the kernel reads and writes"),
+    ("src/driver/buffers.rs", "the pool's mapping, which kernel and chunks share"),
+    ("src/driver/address.rs", "the kernel's socket addresses, whose length tells their type"),
+    ("src/driver/socket.rs", "plain system calls on descriptors that we own"),
+    ("src/driver/bell.rs", "plain system calls on an eventfd that is never closed"),
+    ("src/driver/clock.rs", "plain system calls that fill a struct, and the CPU's counter"),
+    ("src/executor/slots.rs", "the one caller of `AnyDriver::push`"),
+    ("src/executor/task.rs", "a task's future is pinned where it was allocated"),
+    ("src/executor/ticket.rs", "the vtable of a waker that points to nothing"),
+    ("src/io/reading.rs", "lends the inbox's front past the end of a borrow"),
+    ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
+    ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
+    ("benches/echo/raw_uring.rs", "a yardstick without corio: the ring by hand"),
+];
+
+/// Files in which a function may contain `#[cfg]`.
+const CFG_IN_BODIES: &[Excuse] =
+    &[("src/driver/mod.rs", "the fake driver of the tests has an arm beside the real ones")];
+
+const BANS: &[Ban] = &[
+    Ban {
+        word: "Instant::now",
+        instead: "ask the driver for the time, so that a simulation can answer",
+        within: &["src/"],
+        except: &[
+            ("src/time/", "corio's own Instant, which asks the driver"),
+            ("src/bin/", "the program measures from outside"),
+        ],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "std::time::Instant",
+        instead: "write `crate::time::Instant`",
+        within: &["src/"],
+        except: &[],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "SystemTime",
+        instead: "ask the driver for the time, so that a simulation can answer",
+        within: &["src/"],
+        except: &[],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "libc::",
+        instead: "ask the driver: everything that touches the outside goes through the seam",
+        within: &["src/"],
+        except: &[
+            ("src/driver/", "the seam's other side"),
+            ("src/io/stream.rs", "numbers of errors by their names, no calls"),
+        ],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "HashMap",
+        instead: "take a Vec, a slab or a BTreeMap: no seed reaches the order of std's hash maps",
+        within: &["src/"],
+        except: &[],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "HashSet",
+        instead: "take a Vec, a slab or a BTreeSet: no seed reaches the order of std's hash sets",
+        within: &["src/"],
+        except: &[],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: ".unwrap()",
+        instead: "write `.expect(\"why it cannot fail\")`, or return the error",
+        within: &["src/", "runtime-macros/src/"],
+        except: &[],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "println!",
+        instead: "a library prints nothing; return it, or go through src/executor/report.rs",
+        within: &["src/"],
+        except: &[],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "eprintln!",
+        instead: "a library prints nothing; return it, or go through src/executor/report.rs",
+        within: &["src/"],
+        except: &[
+            ("src/bin/", "the program's messages"),
+            ("src/executor/report.rs", "the one place that reports what nobody else can see"),
+        ],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "corio::",
+        instead: "write `crate::` and the module, so that the floors can be checked",
+        within: &["src/"],
+        except: &[("src/bin/", "the program is another crate")],
+        reach: Reach::Product,
+    },
+    Ban {
+        word: "super::super",
+        instead: "write `crate::` and the module, so that the floors can be checked",
+        within: &["src/"],
+        except: &[],
+        reach: Reach::Code,
+    },
+    Ban {
+        word: "__private",
+        instead: "use the public API; this is for the macros' expansions only",
+        within: &["src/bin/", "examples/", "tests/"],
+        except: &[],
+        reach: Reach::Code,
+    },
+    Ban {
+        word: "#[path",
+        instead: "put the file where its module's name says",
+        within: &["src/"],
+        except: &[],
+        reach: Reach::Code,
+    },
+    Ban {
+        word: "thread::sleep",
+        instead: "wait for the event itself: a sleep is too short on a busy machine, and slow",
+        within: &["src/", "tests/", "runtime-macros/"],
+        except: &[
+            ("src/bin/corio/server_child.rs", "std cannot wait for a child with a limit"),
+            ("tests/program.rs", "blocking peers that are slow on purpose"),
+        ],
+        reach: Reach::Code,
+    },
+    Ban {
+        word: "#[ignore",
+        instead: "repair the test or remove it",
+        within: &[],
+        except: &[],
+        reach: Reach::Code,
+    },
+    Ban {
+        word: "todo!",
+        instead: "write it, or return an error that says what is missing",
+        within: &[],
+        except: &[],
+        reach: Reach::Code,
+    },
+    Ban {
+        word: "unimplemented!",
+        instead: "write it, or return an error that says what is missing",
+        within: &[],
+        except: &[],
+        reach: Reach::Code,
+    },
+    Ban { word: "dbg!", instead: "remove it", within: &[], except: &[], reach: Reach::Code },
+    Ban {
+        word: "FIXME",
+        instead: "mend it, or file an issue",
+        within: &[],
+        except: &[],
+        reach: Reach::CodeAndComments,
+    },
+    Ban {
+        word: "XXX",
+        instead: "mend it, or file an issue",
+        within: &[],
+        except: &[],
+        reach: Reach::CodeAndComments,
+    },
+];
+
+const BANNED_MODULES: &[&str] = &["core", "util", "utils", "common", "helpers", "misc", "types"];
+
+/// Functions over 70 lines, as long as they are now; they may only shrink.
+const FUNCTION_LINES_MAX: usize = 70;
+const LONG_FUNCTIONS: &[LongOne] = &[];
+
+/// Files over 600 lines, as long as they are now; they may only shrink.
+const FILE_LINES_MAX: usize = 600;
+const LONG_FILES: &[LongOne] = &[];
+
+const COLUMNS_MAX: usize = 100;
+
+const CANCELLATION_GRADES: &[&str] = &["Strict", "Weak", "None"];
+
+/// Where machines of developers keep the tree. Written in two pieces, or this file would be the
+/// first to be found.
+const MACHINE_PATHS: &[&str] =
+    &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/fa", "rm/")];
+
+/// The document that defines the invariants and gives each dependency its reason.
+const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
+const MANIFESTS: &[&str] = &["Cargo.toml", "runtime-macros/Cargo.toml"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn tree() -> &'static [Source] {
+    static TREE: OnceLock<Vec<Source>> = OnceLock::new();
+    TREE.get_or_init(|| source::read_tree(root()))
+}
+
+fn architecture() -> &'static str {
+    let found = tree().iter().find(|source| source.path == ARCHITECTURE);
+    &found.unwrap_or_else(|| panic!("{ARCHITECTURE} is missing; it comes before the code")).text
+}
+
+#[track_caller]
+fn assert_none(findings: Vec<String>) {
+    assert!(findings.is_empty(), "\n\n{}\n", findings.join("\n"));
+}
+
+#[test]
+fn imports_go_down() {
+    assert_none(rules::floors(tree(), FLOORS, SIDEWAYS));
+}
+
+#[test]
+fn unsafe_is_fenced() {
+    assert_none(rules::unsafe_files(tree(), UNSAFE_FILES));
+}
+
+#[test]
+fn banned_words_are_absent() {
+    assert_none(rules::banned_words(tree(), BANS));
+}
+
+#[test]
+fn modules_are_named_after_nouns() {
+    assert_none(rules::module_names(tree(), BANNED_MODULES));
+}
+
+#[test]
+fn functions_are_short() {
+    assert_none(rules::function_lengths(tree(), FUNCTION_LINES_MAX, LONG_FUNCTIONS));
+}
+
+#[test]
+fn files_are_short() {
+    assert_none(rules::file_lengths(tree(), FILE_LINES_MAX, LONG_FILES));
+}
+
+#[test]
+fn lines_are_narrow() {
+    assert_none(rules::columns(tree(), COLUMNS_MAX));
+}
+
+#[test]
+fn cancellation_is_graded() {
+    assert_none(rules::cancellation(tree(), CANCELLATION_GRADES));
+}
+
+#[test]
+fn no_cfg_stands_in_a_function() {
+    assert_none(rules::cfg_in_bodies(tree(), CFG_IN_BODIES));
+}
+
+#[test]
+fn markdown_links_resolve() {
+    assert_none(rules::markdown_links(tree(), |path| root().join(path).exists()));
+}
+
+#[test]
+fn invariants_are_named() {
+    assert_none(rules::invariants(tree(), ARCHITECTURE, architecture()));
+}
+
+#[test]
+fn files_begin_with_an_essay() {
+    assert_none(rules::headers(tree()));
+}
+
+#[test]
+fn no_machine_is_named() {
+    assert_none(rules::machine_paths(tree(), MACHINE_PATHS));
+}
+
+#[test]
+fn dependencies_have_reasons() {
+    assert_none(rules::dependency_reasons(tree(), MANIFESTS, ARCHITECTURE, architecture()));
+}
