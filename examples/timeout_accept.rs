@@ -50,12 +50,17 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
 /// Connects again and again; every single visit has to be answered.
 async fn visit_one_after_another(server: SocketAddr) -> io::Result<u32> {
     for client in 0..CLIENTS {
-        let mut stream = TcpStream::connect(server).await?;
-        stream.write(&client.to_le_bytes()).await?;
-        let mut answer = [0; 4];
-        stream.read_exact(&mut answer).await?;
-        assert_eq!(answer, client.to_le_bytes());
-        corio::sleep(Duration::from_micros(u64::from(client % 10) * 100)).await;
+        visit(server, client).await?;
+        corio::sleep(Duration::from_micros(u64::from(client % 10) * 50)).await;
     }
     Ok(CLIENTS)
+}
+
+async fn visit(server: SocketAddr, client: u32) -> io::Result<()> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write(&client.to_le_bytes()).await?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).await?;
+    assert_eq!(answer, client.to_le_bytes());
+    Ok(())
 }

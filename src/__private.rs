@@ -30,3 +30,8 @@ pub fn test<F: Future>(body: impl FnOnce() -> F) -> F::Output {
 pub fn select_start(branch_count: usize) -> usize {
     Core::current().random_below(branch_count)
 }
+
+/// The README's examples are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -33,6 +33,8 @@ use std::time::Duration;
 /// Enough for every client of the largest cell to connect at the same moment.
 const BACKLOG: i32 = 4096;
 
+const PAGE_BYTES: usize = 4096;
+
 /// What a raw server can be told; `None` is its own default.
 #[derive(Default)]
 struct Options {

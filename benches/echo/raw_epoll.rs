@@ -8,6 +8,9 @@
 //! would only answer EAGAIN. That is sound for a stream socket: whatever comes later is a new edge.
 //! The one thing that must not be taken for "nothing more" is an end that came with the data, and
 //! that is what EPOLLRDHUP tells.
+//!
+//! The buffer starts at a page. Where a large allocation usually starts, 16 bytes into a page,
+//! some processors copy from the kernel at half the speed: 65 us a 64 KiB echo instead of 37.
 
 // System calls by their C names: the standard library knows no epoll.
 #![allow(unsafe_code)]
@@ -20,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::{Counts, Options, check};
+use crate::{Counts, Options, PAGE_BYTES, check};
 
 /// The size of the one receive buffer unless the caller says otherwise: more than the largest
 /// message, so that a receive of it comes back short and needs no second one.
@@ -42,11 +45,13 @@ pub fn serve(
     let created = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
     // SAFETY: the call above made this descriptor, and nobody else has it.
     let epoll = unsafe { OwnedFd::from_raw_fd(created) };
+    let buffer_bytes = options.buffer_bytes.unwrap_or(BUFFER_BYTES_DEFAULT);
     let mut server = Server {
         epoll,
         listener: listener.as_raw_fd(),
         connections: Slab::new(),
-        buffer: vec![0; options.buffer_bytes.unwrap_or(BUFFER_BYTES_DEFAULT)],
+        memory: vec![0; buffer_bytes + PAGE_BYTES],
+        buffer_bytes,
         spin: options.spin,
         stopping: false,
         counts: Counts::default(),
@@ -61,7 +66,9 @@ struct Server {
     epoll: OwnedFd,
     listener: RawFd,
     connections: Slab<Connection>,
-    buffer: Vec<u8>,
+    /// One page more than the buffer, which starts at the first page boundary in it.
+    memory: Vec<u8>,
+    buffer_bytes: usize,
     spin: Duration,
     stopping: bool,
     counts: Counts,
@@ -153,7 +160,9 @@ impl Server {
     fn turn(&mut self, slot: usize, events: u32) {
         let connection = &mut self.connections[slot];
         let has_end = events & END_EVENTS != 0;
-        let outcome = connection.echo(&mut self.buffer, has_end, &mut self.counts.requests);
+        let start = self.memory.as_ptr().align_offset(PAGE_BYTES);
+        let buffer = &mut self.memory[start..][..self.buffer_bytes];
+        let outcome = connection.echo(buffer, has_end, &mut self.counts.requests);
         if matches!(outcome, Ok(Outcome::Over) | Err(_)) {
             // Closing the descriptor takes it out of the epoll set.
             self.connections.remove(slot);

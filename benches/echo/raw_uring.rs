@@ -19,8 +19,9 @@
 //!
 //! Named invariants, cited by the SAFETY notes:
 //!
-//! - `[pool-is-leaked]`: the buffers and their ring are never freed. The kernel takes a ring apart
+//! - `[pool-is-kept]`: the buffers and their ring are never freed. The kernel takes a ring apart
 //!   in the background, so no earlier moment is certainly safe, and the process ends soon after.
+//!   A static keeps them, so that a leak checker sees that it is meant.
 //! - `[lent-until-completion]`: a buffer belongs to the kernel while it is published or named by
 //!   a send in flight. Nobody writes it in user space at any time.
 //! - `[gather-is-boxed]`: a connection's header and vectors stay where they are until the
@@ -36,6 +37,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use io_uring::types::{BufRingEntry, Fd};
@@ -44,7 +46,7 @@ use io_uring::{
 };
 use slab::Slab;
 
-use crate::{Counts, Options};
+use crate::{Counts, Options, PAGE_BYTES};
 
 /// The size of a buffer unless the caller says otherwise.
 pub const BUFFER_BYTES_DEFAULT: usize = 16 * 1024;
@@ -56,7 +58,6 @@ const COMPLETION_ENTRIES: u32 = 4096;
 const BUFFER_GROUP: u16 = 0;
 /// More pieces than this go into the connection's next send.
 const VECTORS_MAX: usize = 64;
-const PAGE_BYTES: usize = 4096;
 
 /// What a completion belongs to: the two low bits of its user data, the slot above them.
 const KIND_BITS: u32 = 2;
@@ -328,7 +329,7 @@ impl Server<'_> {
             self.enter(0)?;
         }
         // SAFETY: what the entry points to lives until its completion: buffers by
-        // [pool-is-leaked] and [lent-until-completion], header and vectors by [gather-is-boxed].
+        // [pool-is-kept] and [lent-until-completion], header and vectors by [gather-is-boxed].
         let pushed = unsafe { self.submissions.push(&entry) };
         pushed.map_err(io::Error::other)
     }
@@ -453,6 +454,8 @@ struct Pool {
     free_count: usize,
 }
 
+static KEPT: Mutex<Vec<Vec<Page>>> = Mutex::new(Vec::new());
+
 #[derive(Clone)]
 #[repr(C, align(4096))]
 struct Page([u8; PAGE_BYTES]);
@@ -466,15 +469,15 @@ impl Pool {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, fault));
         }
         let entries_bytes = usize::from(buffer_count) * size_of::<BufRingEntry>();
-        let entries = leak_pages(entries_bytes).cast::<BufRingEntry>();
-        let memory = leak_pages(usize::from(buffer_count) * buffer_bytes);
-        // SAFETY: `entries` starts a zeroed, page-aligned ring that stays [pool-is-leaked].
+        let entries = keep_pages(entries_bytes).cast::<BufRingEntry>();
+        let memory = keep_pages(usize::from(buffer_count) * buffer_bytes);
+        // SAFETY: `entries` starts a zeroed, page-aligned ring that stays [pool-is-kept].
         unsafe {
             submitter.register_buf_ring_with_flags(entries as u64, buffer_count, BUFFER_GROUP, 0)
         }?;
         // SAFETY: `entries` is the address of the ring's first entry, and it is initialised.
         let tail_address = unsafe { BufRingEntry::tail(entries) };
-        // SAFETY: the word is aligned, stays [pool-is-leaked], and is only accessed atomically.
+        // SAFETY: the word is aligned, stays [pool-is-kept], and is only accessed atomically.
         let published_tail = unsafe { AtomicU16::from_ptr(tail_address.cast_mut()) };
         let mut pool = Pool {
             entries,
@@ -500,7 +503,7 @@ impl Pool {
     fn give_back(&mut self, buffer: u16) {
         let address = self.address(buffer);
         let index = usize::from(self.tail & self.entry_mask);
-        // SAFETY: the index is below the ring's length, the memory stays [pool-is-leaked], and
+        // SAFETY: the index is below the ring's length, the memory stays [pool-is-kept], and
         // the kernel does not read this entry before the tail passes it.
         let entry = unsafe { &mut *self.entries.wrapping_add(index) };
         entry.set_addr(address as u64);
@@ -515,8 +518,10 @@ impl Pool {
     }
 }
 
-/// Zeroed memory that starts at a page and is never freed [pool-is-leaked].
-fn leak_pages(bytes: usize) -> *mut u8 {
-    let pages = vec![Page([0; PAGE_BYTES]); bytes.div_ceil(PAGE_BYTES)];
-    pages.leak().as_mut_ptr().cast()
+/// Zeroed memory that starts at a page and is never freed [pool-is-kept].
+fn keep_pages(bytes: usize) -> *mut u8 {
+    let mut pages = vec![Page([0; PAGE_BYTES]); bytes.div_ceil(PAGE_BYTES)];
+    let start = pages.as_mut_ptr().cast();
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(pages);
+    start
 }

@@ -87,7 +87,7 @@ struct Settings {
 /// Runs the cells whose name holds one of the `filters`, or all of them.
 pub fn compare(filters: &[&str]) -> Result<(), String> {
     let settings = Settings {
-        rounds: from_environment("CORIO_BENCH_ROUNDS", 5.0)? as usize,
+        rounds: (from_environment("CORIO_BENCH_ROUNDS", 5.0)? as usize).max(1),
         seconds: from_environment("CORIO_BENCH_SECONDS", 2.0)?,
     };
     let cells = selected(filters)?;
@@ -161,7 +161,7 @@ fn contenders(cell: &Cell) -> Result<Vec<Contender>, String> {
         vec![raw("raw-uring", "raw-uring", &[]), raw("raw-epoll", "raw-epoll", &[])];
     if cell.size_bytes > 16 * 1024 {
         // Which one is better depends on the caches, so both run and the better one counts.
-        let more = ["--buffer", "65536", "--buffers", "64"];
+        let more = ["--buffer", "65536", "--buffers", "32"];
         contenders.push(raw("raw-uring 64K", "raw-uring", &more));
     }
     let busy_poll = if polling { "adaptive" } else { "off" };
@@ -339,7 +339,7 @@ fn report(cell: &Cell, contenders: &[Contender], verdicts: &mut Vec<bool>) -> St
     let Cell { name, connections, size_bytes, pipeline, .. } = cell;
     let mut text = format!(
         "\n{name}: {connections} connections, {size_bytes} B, pipeline {pipeline}\n\
-         {:<15}{:>32}{:>32}{:>26}{:>16}\n",
+         {:<15}{:>32}{:>36}{:>34}{:>16}\n",
         "server", "CPU ns/request", "requests/s", "p50 us", "enters/request"
     );
     for contender in contenders {
@@ -350,7 +350,7 @@ fn report(cell: &Cell, contenders: &[Contender], verdicts: &mut Vec<bool>) -> St
         let (name, enters) = (&contender.name, enters.median);
         let _ = writeln!(
             text,
-            "{name:<15}{:>32}{:>32}{:>26}{enters:>16.4}",
+            "{name:<15}{:>32}{:>36}{:>34}{enters:>16.4}",
             cpu.with_decimals(0),
             rate.with_decimals(0),
             p50.with_decimals(1)

@@ -33,7 +33,7 @@ pub(crate) mod fake;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 
 pub(crate) use address::Address;
@@ -282,6 +282,14 @@ impl Fd {
 
     pub(crate) fn raw(&self) -> RawFd {
         self.raw
+    }
+}
+
+impl AsFd for Fd {
+    #[allow(unsafe_code)] // Lends the descriptor.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: [fd-is-ours] this holder keeps the descriptor open for as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(self.raw) }
     }
 }
 

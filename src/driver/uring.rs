@@ -21,7 +21,8 @@ use io_uring::{cqueue, opcode, squeue};
 
 use super::trial::{self, RingSize};
 use super::{
-    Completion, DriverStats, Feature, Features, Group, Op, Payload, Pools, Token, Wait, now_ns,
+    Completion, DriverStats, Feature, FeatureState, Features, Group, Op, Payload, Pools, Token,
+    Wait, now_ns,
 };
 
 /// The most that one send asks for; the kernel caps a send below 2 GiB, and the rest goes on.
@@ -39,9 +40,19 @@ pub(crate) struct Uring {
     features: Features,
     taskrun_flag: bool,
     stats: DriverStats,
-    pools: Rc<Pools>,
-    /// Last, so that it is dropped after everything that borrows from it.
+    /// Dropped after everything that borrows from it.
     _ring: LeakedRing,
+    /// After the ring: its memory is registered there. `[pool-outlives-chunks]`
+    pools: Rc<Pools>,
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        // The thread's table of registered rings holds a reference of its own: without this the
+        // ring would live on until the thread ends, with all that it has locked, and the table has
+        // sixteen places. An error says only that it was not registered.
+        let _ = self.submitter.unregister_ring_fd();
+    }
 }
 
 struct LeakedRing(NonNull<IoUring>);
@@ -63,8 +74,9 @@ impl Uring {
         // SAFETY: [ring-outlives-queues] the one reference made from the leaked box.
         let ring: &'static mut IoUring = unsafe { &mut *ring.as_ptr() };
         let (mut submitter, submissions, completions) = ring.split();
-        if features.has(Feature::RegisteredRing) {
-            submitter.register_ring_fd()?;
+        // A thread has sixteen places for registered rings; the seventeenth runtime does without.
+        if features.has(Feature::RegisteredRing) && submitter.register_ring_fd().is_err() {
+            features.set(Feature::RegisteredRing, FeatureState::Absent);
         }
         // Fewer workers than the kernel's default is a courtesy; old kernels do not know it.
         let _ = submitter.register_iowq_max_workers(&mut WORKERS_MAX.clone());
@@ -79,8 +91,8 @@ impl Uring {
             taskrun_flag: features.has(Feature::TaskrunFlag),
             features,
             stats: DriverStats::default(),
-            pools: Rc::clone(pools),
             _ring: leaked,
+            pools: Rc::clone(pools),
         })
     }
 

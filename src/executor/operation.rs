@@ -1,9 +1,9 @@
 //! A future of one operation with one result.
 //!
-//! The operation belongs to the task that was polled when it started. Dropping the future asks for
-//! its end; the slot keeps what the kernel may touch until the last completion. If the task is asked
-//! to end (softly), an operation that completed all the same gives its value, one that ended by that
-//! request stays pending, and a new one is not started: see `task.rs`.
+//! The operation belongs to the task that was polled when it started. Dropping the future asks
+//! for its end; the slot keeps what the kernel may touch until the last completion. If the task is
+//! asked to end (softly), an operation that completed all the same gives its value, one that ended
+//! by that request stays pending, and a new one is not started: see `task.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -28,6 +28,11 @@ const POLLS_MAX: usize = 64;
 /// How long a turn may poll, in microseconds; a poll that ends later is the turn's last.
 const POLLING_MICROS_MAX: u64 = 100;
 
+/// Reading the counter of ticks costs more than an empty poll. While polls are short it is read
+/// once in so many; after a span that took longer than [`LONG_SPAN_MICROS`], after each poll.
+const POLLS_A_LOOK: u32 = 8;
+const LONG_SPAN_MICROS: u64 = 12;
+
 /// After so many turns that left completions behind, timers go by the clock.
 const STALE_TURNS_MAX: u32 = 8;
 
@@ -55,6 +60,9 @@ pub(super) struct Pace {
     adaptive: bool,
     budget_ticks: u64,
     turn_ticks_max: u64,
+    long_span_ticks: u64,
+    /// How many polls go by until the ticks are looked at: 1, or [`POLLS_A_LOOK`].
+    polls_a_look: Cell<u32>,
     /// Running mean of the time between running out of work and the next event.
     mean_gap_ticks: Cell<u64>,
     /// The clock when nothing was left to reap.
@@ -77,6 +85,8 @@ impl Pace {
             adaptive,
             budget_ticks: micros * ticks_per_micro(),
             turn_ticks_max: POLLING_MICROS_MAX * ticks_per_micro(),
+            long_span_ticks: LONG_SPAN_MICROS * ticks_per_micro(),
+            polls_a_look: Cell::new(1),
             mean_gap_ticks: Cell::new(0),
             seen_empty_ns: Cell::new(0),
             stale_turns: Cell::new(0),
@@ -86,6 +96,11 @@ impl Pace {
     fn wants_busy_poll(&self) -> bool {
         let pays = !self.adaptive || self.mean_gap_ticks.get() <= self.budget_ticks;
         self.budget_ticks > 0 && pays
+    }
+
+    fn judge_span(&self, span_ticks: u64) {
+        let is_long = span_ticks > self.long_span_ticks;
+        self.polls_a_look.set(if is_long { 1 } else { POLLS_A_LOOK });
     }
 
     /// Takes a gap into the mean. Long ones count as four budgets, so that a peer that comes back
@@ -149,6 +164,7 @@ impl Core {
 
     fn poll_ready(self: &Rc<Core>, poll_root: &mut dyn FnMut() -> bool) -> bool {
         let start = ticks();
+        let (mut span_start, mut polls_in_span) = (start, 0);
         for _ in 0..POLLS_MAX {
             let next = self.tasks.borrow_mut().pop();
             match next {
@@ -160,8 +176,14 @@ impl Core {
                 }
                 None => return false,
             }
-            if ticks().wrapping_sub(start) > self.pace.turn_ticks_max {
-                return false;
+            polls_in_span += 1;
+            if polls_in_span >= self.pace.polls_a_look.get() {
+                let now = ticks();
+                self.pace.judge_span(now.wrapping_sub(span_start));
+                if now.wrapping_sub(start) > self.pace.turn_ticks_max {
+                    return false;
+                }
+                (span_start, polls_in_span) = (now, 0);
             }
         }
         false

@@ -1,8 +1,8 @@
 //! A queue of waiting tasks: first come, first served, and nobody barges in.
 //!
 //! Each waiter has a number. It is woken when its turn has come and leaves the queue when it takes
-//! its turn or is dropped; either way its owner then wakes the next one. A waker is handed out once:
-//! a waiter that was woken in vain queues a new one with its next poll, and keeps its place.
+//! its turn or is dropped; either way its owner then wakes the next one. A waker is handed out
+//! once: a waiter that was woken in vain queues a new one with its next poll, and keeps its place.
 
 use std::collections::VecDeque;
 use std::task::Waker;

@@ -20,4 +20,5 @@ pub use crate::driver::{Chunk, Segment};
 pub use close::Closed;
 pub(crate) use close::LINGER_DEFAULT;
 pub use error::{IncompleteRead, LimitOverrun};
+pub(crate) use reading::Reader;
 pub(crate) use stream::Stream;

@@ -12,6 +12,14 @@ use super::inbox::End;
 use super::stream::os_error;
 use super::{Chunk, IncompleteRead, LimitOverrun, Stream};
 
+/// The one reader of a stream: whoever holds it `&mut` is the only one to take bytes out.
+///
+/// For `TcpStream` and reading halves only, which `Stream::lend` relies upon.
+pub(crate) trait Reader {
+    /// What it reads from.
+    fn stream(&self) -> &Rc<Stream>;
+}
+
 /// What a reader finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Supply {
@@ -194,22 +202,19 @@ impl Stream {
         self.demand(1).await.map(|_| ())
     }
 
-    /// The first unread bytes.
-    ///
-    /// # Safety
-    ///
-    /// The slice is valid until bytes are taken out: the caller must tie it to the one reader.
+    /// Lends the first unread bytes for as long as the reader is borrowed.
     #[allow(unsafe_code)] // Lends bytes out of a RefCell.
-    pub(crate) unsafe fn front<'a>(self: &Rc<Self>) -> &'a [u8] {
-        let inbox = self.inbox.borrow();
-        let front = inbox.front();
-        // SAFETY: [inbox-front-is-stable] only the reader takes bytes out, and the caller keeps the
-        // reader borrowed for as long as the slice lives. What arrives meanwhile is written behind
-        // these bytes, and moves no allocation since nobody waits.
-        unsafe { std::slice::from_raw_parts(front.as_ptr(), front.len()) }
+    pub(crate) fn lend<R: Reader>(reader: &mut R) -> &[u8] {
+        let inbox = reader.stream().inbox.borrow();
+        let (first, length) = (inbox.front().as_ptr(), inbox.front().len());
+        drop(inbox);
+        // SAFETY: [inbox-front-is-stable] only the reader takes bytes out, and it stays borrowed
+        // for as long as the slice lives. What arrives meanwhile is written behind these bytes,
+        // and moves no allocation since nobody waits.
+        unsafe { std::slice::from_raw_parts(first, length) }
     }
 
-    /// Takes `count` bytes out, which `front` showed.
+    /// Takes `count` bytes out, which `lend` showed.
     ///
     /// # Panics
     ///

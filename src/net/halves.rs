@@ -1,5 +1,4 @@
 //! The two directions of a connection, lent or owned.
-#![allow(unsafe_code)] // Lends the inbox's bytes.
 
 use std::fmt;
 use std::io;
@@ -12,7 +11,7 @@ use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 use super::TcpStream;
 use crate::driver::{Chunk, Segment};
-use crate::io::Stream;
+use crate::io::{Reader, Stream};
 
 /// The reading direction of a stream, lent by [`TcpStream::split`].
 pub struct ReadHalf<'a>(&'a Rc<Stream>);
@@ -32,10 +31,6 @@ impl<'a> ReadHalf<'a> {
         ReadHalf(stream)
     }
 
-    fn stream(&self) -> &Rc<Stream> {
-        self.0
-    }
-
     read_methods!();
     name_methods!();
 }
@@ -53,11 +48,19 @@ impl<'a> WriteHalf<'a> {
     name_methods!();
 }
 
-impl OwnedReadHalf {
+impl Reader for ReadHalf<'_> {
+    fn stream(&self) -> &Rc<Stream> {
+        self.0
+    }
+}
+
+impl Reader for OwnedReadHalf {
     fn stream(&self) -> &Rc<Stream> {
         self.0.stream()
     }
+}
 
+impl OwnedReadHalf {
     read_methods!();
     name_methods!();
 

@@ -32,7 +32,7 @@ use crate::driver::{Fd, Feature, Op, Payload, SocketOption, Token};
 use crate::executor::slots::{Done, Receive, Start};
 use crate::executor::waiting::WaitQueue;
 use crate::executor::{Core, Errand, Life, TurnEnd, Unhandled};
-use crate::time::{Instant, sleep};
+use crate::time::sleep;
 
 /// Single accepts in flight at a time.
 const SINGLES_MAX: usize = 16;
@@ -77,7 +77,7 @@ struct Listener {
     is_stopping: Cell<bool>,
     arm_asked: Cell<bool>,
     is_paused: Cell<bool>,
-    reported_at: Cell<Option<Instant>>,
+    reported_at_ns: Cell<Option<u64>>,
     is_closed: Cell<bool>,
     is_dropped: Cell<bool>,
     error: Cell<Option<i32>>,
@@ -116,7 +116,7 @@ impl TcpListener {
             is_stopping: Cell::new(false),
             arm_asked: Cell::new(false),
             is_paused: Cell::new(false),
-            reported_at: Cell::new(None),
+            reported_at_ns: Cell::new(None),
             is_closed: Cell::new(false),
             is_dropped: Cell::new(false),
             error: Cell::new(None),
@@ -380,9 +380,10 @@ impl Listener {
         if self.is_paused.replace(true) {
             return;
         }
-        let now = Instant::now();
-        if self.reported_at.get().is_none_or(|at| now - at > REPORT_PERIOD) {
-            self.reported_at.set(Some(now));
+        let now_ns = self.core.now_ns();
+        let period_ns = REPORT_PERIOD.as_nanos() as u64;
+        if self.reported_at_ns.get().is_none_or(|at_ns| now_ns - at_ns > period_ns) {
+            self.reported_at_ns.set(Some(now_ns));
             let error = io::Error::from_raw_os_error(error);
             self.core.report(&Unhandled::AcceptPaused { error });
         }

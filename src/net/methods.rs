@@ -68,13 +68,13 @@ macro_rules! read_methods {
             self.stream().read_until(separator, limit).await
         }
 
-        /// Takes a line with its `\n`, at most `limit` bytes; without one if the input ends before,
-        /// and empty at the end.
+        /// Takes a line with its `\n`, at most `limit` bytes; without one if the input ends
+        /// before, and empty at the end.
         ///
         /// # Errors
         ///
-        /// `InvalidData` with [`LimitOverrun`](crate::io::LimitOverrun) inside if the line is longer
-        /// than `limit`; it then stays in the stream.
+        /// `InvalidData` with [`LimitOverrun`](crate::io::LimitOverrun) inside if the line is
+        /// longer than `limit`; it then stays in the stream.
         ///
         /// # Cancellation
         ///
@@ -99,11 +99,9 @@ macro_rules! read_methods {
         /// # Cancellation
         ///
         /// **Strict**: nothing is taken.
-        #[allow(unsafe_code)] // Ties bytes of the inbox to the reader's borrow.
         pub async fn fill_buf(&mut self) -> io::Result<&[u8]> {
             self.stream().fill().await?;
-            // SAFETY: [inbox-front-is-stable] the slice borrows the one reader.
-            Ok(unsafe { self.stream().front() })
+            Ok(Stream::lend(self))
         }
 
         /// Takes `count` bytes that [`fill_buf`](Self::fill_buf) showed.
@@ -228,17 +226,13 @@ macro_rules! read_traits {
         }
 
         impl AsyncBufRead for $type {
-            #[allow(unsafe_code)] // Ties bytes of the inbox to the reader's borrow.
             fn poll_fill_buf(
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
             ) -> Poll<io::Result<&[u8]>> {
                 match self.stream().poll_fill(context)? {
                     Poll::Pending => Poll::Pending,
-                    Poll::Ready(()) => {
-                        // SAFETY: [inbox-front-is-stable] the slice borrows the one reader.
-                        Poll::Ready(Ok(unsafe { self.stream().front() }))
-                    }
+                    Poll::Ready(()) => Poll::Ready(Ok(Stream::lend(self.get_mut()))),
                 }
             }
 

@@ -1,5 +1,4 @@
 //! A TCP connection.
-#![allow(unsafe_code)] // Lends the descriptor for socket options, and the inbox's bytes.
 
 use std::fmt;
 use std::io;
@@ -16,7 +15,7 @@ use super::{Address, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
 use crate::executor::Core;
 use crate::executor::operation::Operation;
-use crate::io::{Closed, LINGER_DEFAULT, Stream};
+use crate::io::{Closed, LINGER_DEFAULT, Reader, Stream};
 
 /// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
 ///
@@ -24,8 +23,8 @@ use crate::io::{Closed, LINGER_DEFAULT, Stream};
 /// tasks. [`split`](Self::split) and [`into_split`](Self::into_split) give the two directions to
 /// two tasks.
 ///
-/// Dropping it sends what was written, then FIN, and waits for the peer's end in the background, for
-/// the linger limit at most; [`close`](Self::close) does the same and tells how it went.
+/// Dropping it sends what was written, then FIN, and waits for the peer's end in the background,
+/// for the linger limit at most; [`close`](Self::close) does the same and tells how it went.
 ///
 /// There is no way to the bare descriptor: whoever had it would miss what the inbox holds.
 /// [`as_fd`](AsFd::as_fd) is for socket options.
@@ -80,10 +79,6 @@ impl TcpStream {
     pub(super) fn from_fd(core: Rc<Core>, fd: Rc<Fd>) -> TcpStream {
         let stream = Stream::new(core, fd);
         TcpStream { stream, linger: LINGER_DEFAULT, is_finished: false }
-    }
-
-    pub(super) fn stream(&self) -> &Rc<Stream> {
-        &self.stream
     }
 
     read_methods!();
@@ -146,6 +141,12 @@ impl TcpStream {
     }
 }
 
+impl Reader for TcpStream {
+    fn stream(&self) -> &Rc<Stream> {
+        &self.stream
+    }
+}
+
 impl Drop for TcpStream {
     fn drop(&mut self) {
         if !self.is_finished {
@@ -156,8 +157,7 @@ impl Drop for TcpStream {
 
 impl AsFd for TcpStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: [fd-is-ours] the stream holds the descriptor for as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.stream.fd().raw()) }
+        self.stream.fd().as_fd()
     }
 }
 
