@@ -82,13 +82,14 @@ struct Figures {
 }
 
 impl Figures {
-    /// The median of the batches that were long enough to be no warming up.
-    fn median_ns(&self) -> f64 {
+    /// The least and the median of the batches that were long enough to be no warming up. The
+    /// least says more where other programs share the CPU.
+    fn least_and_median_ns(&self) -> (f64, f64) {
         let longest = self.batches.iter().map(|batch| batch.0).max().unwrap_or(0);
         let long = self.batches.iter().filter(|batch| batch.0 * 4 >= longest);
         let mut figures: Vec<f64> = long.map(|batch| batch.1).collect();
         figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
+        (figures[0], figures[figures.len() / 2])
     }
 }
 
@@ -176,18 +177,16 @@ impl Session {
     fn finish(self) {
         self.criterion.final_summary();
         if self.is_measured {
-            println!("\n{:<32} {:>10} {:>8}", "", "median ns", "at most");
-            for figures in &self.figures {
-                let (name, median_ns) = (figures.name, figures.median_ns());
-                match figures.target_ns {
-                    None => println!("{name:<32} {median_ns:>10.1}"),
-                    Some(target_ns) => {
-                        let is_met = median_ns <= f64::from(target_ns);
-                        let verdict = if is_met { "met" } else { "MISSED" };
-                        println!("{name:<32} {median_ns:>10.1} {target_ns:>8}  {verdict}");
-                    }
-                }
-            }
+            println!("\n{:<32} {:>10} {:>10} {:>8}", "", "least ns", "median ns", "at most");
+        }
+        for figures in self.figures.iter().filter(|_| self.is_measured) {
+            let (least_ns, median_ns) = figures.least_and_median_ns();
+            let verdict = match figures.target_ns {
+                None => String::new(),
+                Some(target) if median_ns <= f64::from(target) => format!("{target:>8}  met"),
+                Some(target) => format!("{target:>8}  MISSED"),
+            };
+            println!("{:<32} {least_ns:>10.1} {median_ns:>10.1} {verdict}", figures.name);
         }
         println!("{} operations, checksum {}", self.operations, self.checksum);
     }
@@ -455,7 +454,8 @@ async fn timeout_around_read(count: u64) -> Lap {
         work
     })
     .await;
-    client.abort();
+    drop(server);
+    client.close().await.expect("both ends close in good order");
     lap
 }
 

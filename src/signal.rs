@@ -84,13 +84,14 @@ impl Signals {
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// The kernel's; or that the runtime it was made in is not the one that runs here.
     ///
     /// # Cancellation
     ///
     /// **Strict**: a signal stays pending until a `recv` returns it.
     pub async fn recv(&self) -> io::Result<Signal> {
         loop {
+            self.core.check_turning()?;
             if let Some(number) = read_signal(self.fd.raw())?
                 && let Some((signal, _)) = NUMBERS.iter().find(|(_, it)| *it == number)
             {

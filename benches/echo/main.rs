@@ -18,6 +18,7 @@
 mod raw_epoll;
 mod raw_uring;
 mod smoke;
+mod table;
 mod versus;
 
 use std::env;

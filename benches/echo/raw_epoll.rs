@@ -21,8 +21,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use slab::Slab;
-
+use crate::table::Table;
 use crate::{Counts, Options, PAGE_BYTES, check};
 
 /// The size of the one receive buffer unless the caller says otherwise: more than the largest
@@ -49,7 +48,7 @@ pub fn serve(
     let mut server = Server {
         epoll,
         listener: listener.as_raw_fd(),
-        connections: Slab::new(),
+        connections: Table::new(),
         memory: vec![0; buffer_bytes + PAGE_BYTES],
         buffer_bytes,
         spin: options.spin,
@@ -65,7 +64,7 @@ pub fn serve(
 struct Server {
     epoll: OwnedFd,
     listener: RawFd,
-    connections: Slab<Connection>,
+    connections: Table<Connection>,
     /// One page more than the buffer, which starts at the first page boundary in it.
     memory: Vec<u8>,
     buffer_bytes: usize,
@@ -143,9 +142,9 @@ impl Server {
             // SAFETY: the call above made this descriptor, and nobody else has it.
             let descriptor = unsafe { OwnedFd::from_raw_fd(accepted) };
             let connection = Connection { descriptor, unsent: Vec::new(), unsent_start: 0 };
-            let slot = self.connections.insert(connection);
+            self.connections.insert(accepted as usize, connection);
             let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
-            self.watch(accepted, slot as u64, interest)?;
+            self.watch(accepted, accepted as u64, interest)?;
         }
     }
 

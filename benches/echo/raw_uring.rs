@@ -44,8 +44,8 @@ use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{
     CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue,
 };
-use slab::Slab;
 
+use crate::table::Table;
 use crate::{Counts, Options, PAGE_BYTES};
 
 /// The size of a buffer unless the caller says otherwise.
@@ -59,7 +59,8 @@ const BUFFER_GROUP: u16 = 0;
 /// More pieces than this go into the connection's next send.
 const VECTORS_MAX: usize = 64;
 
-/// What a completion belongs to: the two low bits of its user data, the slot above them.
+/// What a completion belongs to: the two low bits of its user data, the connection's
+/// place in the table above them.
 const KIND_BITS: u32 = 2;
 const KIND_ACCEPT: u64 = 0;
 const KIND_RECEIVE: u64 = 1;
@@ -96,7 +97,7 @@ pub fn serve(
         pool,
         listener: listener.as_raw_fd(),
         accepting: false,
-        connections: Slab::new(),
+        connections: Table::new(),
         ready: Vec::new(),
         parked: VecDeque::new(),
         stopping: false,
@@ -117,7 +118,7 @@ struct Server<'ring> {
     pool: Pool,
     listener: RawFd,
     accepting: bool,
-    connections: Slab<Connection>,
+    connections: Table<Connection>,
     /// Connections with output and no send in flight, in the order they got it.
     ready: Vec<usize>,
     /// Connections whose receive ended although more is wanted, in the order it ended.
@@ -194,7 +195,8 @@ impl Server<'_> {
         }
         // SAFETY: the result is a descriptor that is ours alone [accepted-once].
         let stream = unsafe { TcpStream::from_raw_fd(entry.result()) };
-        let slot = self.connections.insert(Connection::new(stream));
+        let slot = entry.result() as usize;
+        self.connections.insert(slot, Connection::new(stream));
         self.receive(slot)
     }
 

@@ -39,6 +39,9 @@ use super::Group;
 /// How many returns of buffers the pool looks at before it decides whether it is too large.
 const WINDOW_RETURNS: u32 = 4096;
 
+/// A chunk is little if it fills less than this part of its buffer.
+const LITTLE_PART: usize = 4;
+
 /// Ids of the large group carry this bit, so that a completion's buffer id names its pool.
 const LARGE_BIT: u16 = 1 << 14;
 
@@ -381,8 +384,13 @@ impl Chunk {
         }
     }
 
+    /// Whether it fills so little of its buffer that a copy is better than keeping the buffer.
+    pub(crate) fn is_little(&self) -> bool {
+        self.len() < self.capacity() / LITTLE_PART
+    }
+
     /// The room of the whole buffer, used or not.
-    pub(crate) fn capacity(&self) -> usize {
+    fn capacity(&self) -> usize {
         match &self.memory {
             Memory::Pooled { pool, .. } => pool.size_bytes,
             Memory::Heap(bytes) => bytes.capacity(),

@@ -122,6 +122,12 @@ impl Features {
         Ok(features)
     }
 
+    /// Those of a driver that is no ring.
+    #[cfg(test)]
+    pub(crate) fn none() -> Features {
+        Features { states: [FeatureState::Absent; Feature::ALL.len()] }
+    }
+
     /// Takes out what stands on something that is not there, or is not needed beside it.
     pub(super) fn settle(&mut self) {
         let not_needed = |features: &mut Features, feature| {

@@ -183,7 +183,7 @@ impl AnyDriver {
             // SAFETY: [slot-keeps-memory], promised by our caller.
             AnyDriver::Uring(uring) => unsafe { uring.push(token, op, payload) },
             #[cfg(test)]
-            AnyDriver::Fake(fake) => fake.push(token, op),
+            AnyDriver::Fake(fake) => fake.push(token, op, payload),
             AnyDriver::Closed => unreachable!("slots refuse operations of a closed core"),
         }
     }
@@ -203,7 +203,7 @@ impl AnyDriver {
         match self {
             AnyDriver::Uring(uring) => uring.forget_cancel(token),
             #[cfg(test)]
-            AnyDriver::Fake(_) => {}
+            AnyDriver::Fake(fake) => fake.forget_cancel(token),
             AnyDriver::Closed => {}
         }
     }
@@ -243,7 +243,7 @@ impl AnyDriver {
         match self {
             AnyDriver::Uring(uring) => uring.has_unsubmitted(),
             #[cfg(test)]
-            AnyDriver::Fake(_) => false,
+            AnyDriver::Fake(fake) => fake.has_unsubmitted(),
             AnyDriver::Closed => false,
         }
     }

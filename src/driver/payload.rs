@@ -9,6 +9,9 @@ use bytes::{Buf, Bytes};
 
 use super::{Address, Chunk};
 
+/// Fewer bytes than this are not worth a segment of their own.
+const LITTLE_BYTES: usize = 256;
+
 /// What the kernel may read or write until an operation's last completion.
 #[derive(Default)]
 pub(crate) enum Payload {
@@ -83,6 +86,14 @@ impl Segment {
 
     pub(crate) fn len(&self) -> usize {
         self.as_slice().len()
+    }
+
+    /// Whether a copy of these bytes costs less than keeping the memory they lie in.
+    pub(crate) fn is_little(&self) -> bool {
+        match &self.0 {
+            Kind::Chunk(chunk) => chunk.is_little(),
+            Kind::Bytes(_) | Kind::Vec { .. } => self.len() < LITTLE_BYTES,
+        }
     }
 
     /// Appends a copy of `bytes` if there is room for it without moving what is there.

@@ -80,10 +80,7 @@ impl Uring {
         }
         // Fewer workers than the kernel's default is a courtesy; old kernels do not know it.
         let _ = submitter.register_iowq_max_workers(&mut WORKERS_MAX.clone());
-        if features.has(Feature::PbufRing) {
-            trial::register_pools(&submitter, pools, &mut features)?;
-        }
-        Ok(Uring {
+        let mut uring = Uring {
             submitter,
             submissions,
             completions,
@@ -93,7 +90,11 @@ impl Uring {
             stats: DriverStats::default(),
             _ring: leaked,
             pools: Rc::clone(pools),
-        })
+        };
+        if uring.features.has(Feature::PbufRing) {
+            trial::register_pools(&uring.submitter, pools, &mut uring.features)?;
+        }
+        Ok(uring)
     }
 
     pub(crate) fn features(&self) -> &Features {

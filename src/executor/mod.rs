@@ -15,6 +15,8 @@ pub(crate) mod operation;
 mod ready;
 mod report;
 pub(crate) mod slots;
+#[cfg(test)]
+mod slots_tests;
 pub(crate) mod task;
 mod teardown;
 pub(crate) mod ticket;
@@ -101,7 +103,7 @@ pub(crate) struct Core {
     /// The one queue for arming receives: first come, first armed.
     armings: RefCell<VecDeque<Rc<dyn TurnEnd>>>,
     completions: RefCell<Vec<Completion>>,
-    current_task: RefCell<Option<Rc<dyn AnyTask>>>,
+    current_task: Cell<Option<Rc<dyn AnyTask>>>,
     life: Cell<Life>,
     turning: Cell<bool>,
     pace: Pace,
@@ -188,7 +190,7 @@ impl Core {
             flushes: RefCell::default(),
             armings: RefCell::default(),
             completions: RefCell::default(),
-            current_task: RefCell::default(),
+            current_task: Cell::default(),
             life: Cell::new(Life::Open),
             turning: Cell::new(false),
             pace: Pace::new(config.busy_poll, &features),
@@ -220,17 +222,20 @@ impl Core {
     /// Makes this the thread's core until the guard is dropped.
     #[track_caller]
     pub(crate) fn enter(self: &Rc<Core>) -> Entered {
-        CURRENT.with(|current| {
-            let mut current = current.borrow_mut();
-            assert!(
-                current.is_none(),
-                "a corio runtime already runs on this thread: `run` and `block_on` cannot be \
-                 called from a future; await it, or `spawn` it, instead"
-            );
-            *current = Some(Rc::clone(self));
-        });
+        assert!(
+            Core::try_current().is_none(),
+            "a corio runtime already runs on this thread: `run` and `block_on` cannot be called \
+             from a future; await it, or `spawn` it, instead"
+        );
+        self.enter_over()
+    }
+
+    /// As `enter`, in the middle of another runtime: one that is dropped there ends at once.
+    fn enter_over(self: &Rc<Core>) -> Entered {
+        let core = Rc::clone(self);
+        let outer = CURRENT.try_with(|current| current.borrow_mut().replace(core)).ok().flatten();
         self.turning.set(true);
-        Entered { core: Rc::clone(self) }
+        Entered { core: Rc::clone(self), outer }
     }
 
     pub(crate) fn features(&self) -> &Features {
@@ -279,22 +284,23 @@ impl Core {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let ticket = self.tasks.borrow_mut().reserve();
-        let ticket = ticket.expect("at most 2^28 tasks may live on one core at a time");
         self.task_count.set(self.task_count.get() + 1);
-        let header = Header {
-            id: self.task_count.get(),
-            spawned_at,
-            ticket,
-            phase: Cell::new(Phase::Live),
-            cancel: Cell::new(false),
-            background,
-            has_handle: Cell::new(!background),
-            joiner: RefCell::default(),
-            operations: RefCell::default(),
+        let make = |ticket| {
+            let header = Header {
+                id: self.task_count.get(),
+                spawned_at,
+                ticket,
+                phase: Cell::new(Phase::Live),
+                cancel: Cell::new(false),
+                background,
+                has_handle: Cell::new(!background),
+                joiner: RefCell::default(),
+                operations: RefCell::default(),
+            };
+            Task::new(header, future)
         };
-        let task = Task::new(header, future);
-        self.tasks.borrow_mut().insert(ticket, Rc::<Task<F>>::clone(&task));
+        let task = self.tasks.borrow_mut().insert(make);
+        let task = task.expect("at most 2^28 tasks may live on one core at a time");
         let refused = match background {
             true => self.life.get() == Life::Closed,
             false => self.life.get() != Life::Open,
@@ -329,7 +335,9 @@ impl Core {
     }
 
     pub(crate) fn current_task(&self) -> Option<Rc<dyn AnyTask>> {
-        self.current_task.borrow().clone()
+        let task = self.current_task.take();
+        self.current_task.set(task.clone());
+        task
     }
 
     fn run_task(self: &Rc<Core>, task: Rc<dyn AnyTask>) {
@@ -341,7 +349,7 @@ impl Core {
             self.cancel_operations(header);
         }
         count(&self.counters.polls);
-        *self.current_task.borrow_mut() = Some(Rc::clone(&task));
+        self.current_task.set(Some(Rc::clone(&task)));
         let waker = header.ticket.waker();
         let over = task.poll(&mut std::task::Context::from_waker(&waker));
         let current = self.current_task.take();
@@ -484,12 +492,14 @@ impl Drop for Lingering {
 /// While this lives, the core is the thread's current one.
 pub(crate) struct Entered {
     core: Rc<Core>,
+    outer: Option<Rc<Core>>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         self.core.turning.set(false);
-        let held = CURRENT.try_with(|current| current.borrow_mut().take());
+        let outer = self.outer.take();
+        let held = CURRENT.try_with(|current| std::mem::replace(&mut *current.borrow_mut(), outer));
         drop(held);
     }
 }

@@ -3,7 +3,8 @@
 //! The operation belongs to the task that was polled when it started. Dropping the future asks
 //! for its end; the slot keeps what the kernel may touch until the last completion. If the task is
 //! asked to end (softly), an operation that completed all the same gives its value, one that ended
-//! by that request stays pending, and a new one is not started: see `task.rs`.
+//! by that request stays pending, and a new one is not started: see `task.rs`. Only the task that
+//! ends is kept waiting: where the future was moved to another one, nobody would end that wait.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -11,9 +12,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::Core;
 use super::slots::{Done, Receive, Start};
 use super::task::AnyTask;
+use super::{Core, Life};
 use crate::driver::{Fd, Op, Payload, Token};
 
 /// What the slot and the future share.
@@ -38,7 +39,7 @@ pub(crate) struct Operation {
     core: Rc<Core>,
     answer: Rc<Answer>,
     owner: Option<Rc<dyn AnyTask>>,
-    /// `None` if it was not started, since the task is ending.
+    /// `None` if it was not started, since the task or the core is ending.
     token: Option<Token>,
 }
 
@@ -47,7 +48,11 @@ impl Operation {
         let owner = core.current_task();
         let answer = Rc::<Answer>::default();
         let is_ending = owner.as_ref().is_some_and(|owner| owner.header().cancel.get());
-        let token = (!is_ending).then(|| {
+        let is_refused = is_ending || core.life() >= Life::Draining;
+        if is_refused {
+            answer.result.set(Some(-libc::ECANCELED));
+        }
+        let token = (!is_refused).then(|| {
             core.start(Start {
                 op,
                 payload,
@@ -60,9 +65,14 @@ impl Operation {
         Operation { core: Rc::clone(core), answer, owner, token }
     }
 
+    /// Whether the task that is polled now was asked to end, and the operation ended by that.
     fn is_ended_by_request(&self, result: i32) -> bool {
-        let is_ending = self.owner.as_ref().is_some_and(|owner| owner.header().cancel.get());
-        is_ending && result == -libc::ECANCELED
+        let is_cancelled = result == -libc::ECANCELED || result == -libc::EINTR;
+        is_cancelled
+            && self.owner.as_ref().is_some_and(|owner| {
+                let current = self.core.current_task();
+                owner.header().cancel.get() && current.is_some_and(|it| Rc::ptr_eq(&it, owner))
+            })
     }
 }
 
@@ -76,6 +86,10 @@ impl Future for Operation {
                 true => Poll::Pending,
                 false => Poll::Ready(result),
             };
+        }
+        if self.core.check_turning().is_err() {
+            // Nothing would wake whoever polls it here; as with a drop, the operation is ended.
+            return Poll::Ready(-libc::ECANCELED);
         }
         let waker = context.waker().clone();
         let old = self.answer.waker.borrow_mut().replace(waker);

@@ -55,8 +55,12 @@ impl Tasks {
         !self.ready.is_empty()
     }
 
-    /// A place for a task that is about to be made. `None` when 2^28 tasks live.
-    pub(crate) fn reserve(&mut self) -> Option<Ticket> {
+    /// Puts the task that `make` makes of its ticket into a place of its own, and into the queue.
+    /// `None` when 2^28 tasks live.
+    pub(crate) fn insert<T: AnyTask + 'static>(
+        &mut self,
+        make: impl FnOnce(Ticket) -> Rc<T>,
+    ) -> Option<Rc<T>> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.entries.len() < ROOT_SLOT as usize => {
@@ -65,16 +69,13 @@ impl Tasks {
             }
             None => return None,
         };
-        Some(Ticket::new(self.home, slot, self.entries[slot as usize].generation))
-    }
-
-    /// Puts a task into its reserved place, and into the queue.
-    pub(crate) fn insert(&mut self, ticket: Ticket, task: Rc<dyn AnyTask>) {
-        let entry = &mut self.entries[ticket.slot() as usize];
-        entry.task = Some(task);
+        let entry = &mut self.entries[slot as usize];
+        let task = make(Ticket::new(self.home, slot, entry.generation));
+        entry.task = Some(Rc::<T>::clone(&task));
         entry.queued = true;
         self.live_count += 1;
-        self.ready.push_back(ticket.slot());
+        self.ready.push_back(slot);
+        Some(task)
     }
 
     /// Takes a finished task out; its tickets are stale from now on.

@@ -1,7 +1,8 @@
 //! What nobody was there to hear: told once, through a hook or on standard error.
 
+use std::any::Any;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 /// Something that went wrong with nobody waiting for it. `Builder::on_unhandled` hears of it; by
 /// default it is one line on standard error.
@@ -57,6 +58,19 @@ impl fmt::Display for Unhandled {
             ),
             Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
         }
+    }
+}
+
+/// Runs foreign code, and keeps a panic of it from the core; false if there was one.
+pub(crate) fn contain(run: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(run)).map_err(dispose).is_ok()
+}
+
+/// Drops what somebody panicked with. That value is foreign, too: if its drop panics, what that
+/// one panicked with is leaked, or it might go on for ever.
+pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(another);
     }
 }
 

@@ -202,3 +202,21 @@ impl Slots {
         leaked
     }
 }
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        // After an orderly teardown nothing is in flight. If a panic cut it short, memory that the
+        // kernel may still use is kept: `[slot-keeps-memory]`.
+        self.leak();
+    }
+}
+
+#[cfg(test)]
+impl Slots {
+    /// Has every slot count its generations from here.
+    pub(crate) fn set_generations(&mut self, generation: u32) {
+        for slot in self.segments.iter_mut().flat_map(|segment| segment.iter_mut()) {
+            slot.generation = generation;
+        }
+    }
+}

@@ -12,7 +12,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::task::AnyTask;
+use super::report::contain;
+use super::task::{AnyTask, Phase};
 use super::{Core, Life, Unhandled};
 use crate::driver::AnyDriver;
 
@@ -40,16 +41,23 @@ impl Core {
         if self.life.get() != Life::Open {
             return report;
         }
-        let entered = self.enter();
+        let entered = self.enter_over();
         self.life.set(Life::Closing);
         self.end_tasks(&mut report);
         self.end_streams(&mut report);
         self.end_operations(&mut report);
         self.life.set(Life::Closed);
+        // What is dropped here may be foreign: wakers of timers, segments of an outbox.
         let timers = self.timers.borrow_mut().drain();
-        drop(timers);
-        drop(self.armings.take());
-        drop(self.flushes.take());
+        for waker in timers {
+            contain(|| drop(waker));
+        }
+        for errand in self.armings.take() {
+            contain(|| drop(errand));
+        }
+        for errand in self.flushes.take() {
+            contain(|| drop(errand));
+        }
         let driver = std::mem::replace(&mut *self.driver.borrow_mut(), AnyDriver::Closed);
         match report.leaked_operations {
             0 => drop(driver),
@@ -76,32 +84,40 @@ impl Core {
             task.header().cancel.set(true);
             task.header().ticket.wake();
         }
-        let deadline_ns = self.now_ns().saturating_add(self.grace.as_nanos() as u64);
-        self.turn_until(deadline_ns, |core| core.tasks_of(false).is_empty());
+        self.turn_until(self.deadline_ns(self.grace), |core| core.tasks_of(false).is_empty());
         let stuck = self.tasks_of(false);
-        report.dropped_tasks = stuck.len();
-        for task in stuck {
-            task.end_cancelled();
-            // Operations that it leaves behind are cancelled with all others below.
+        report.dropped_tasks = stuck.iter().filter(|task| is_live(&***task)).count();
+        self.drop_tasks(stuck);
+    }
+
+    /// Drops the futures of tasks that live. One whose future is over keeps its outcome, and does
+    /// not wait for its operations: those are cancelled with all others below.
+    fn drop_tasks(&self, tasks: Vec<Rc<dyn AnyTask>>) {
+        for task in tasks {
+            if is_live(&*task) {
+                task.end_cancelled();
+            }
             self.finish(&*task);
         }
+    }
+
+    fn deadline_ns(&self, limit: Duration) -> u64 {
+        let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        self.now_ns().saturating_add(limit_ns)
     }
 
     fn end_streams(self: &Rc<Core>, report: &mut CloseReport) {
-        let deadline_ns = self.now_ns().saturating_add(self.linger.as_nanos() as u64);
-        self.turn_until(deadline_ns, |core| core.lingering.get() == 0);
+        self.turn_until(self.deadline_ns(self.linger), |core| core.lingering.get() == 0);
         report.abandoned_streams = self.lingering.get();
-        for task in self.tasks_of(true) {
-            task.end_cancelled();
-            self.finish(&*task);
-        }
+        // From here on a stream that is dropped, by whatever code the drops below run, ends at
+        // once and leaves no task behind.
+        self.life.set(Life::Draining);
+        self.drop_tasks(self.tasks_of(true));
     }
 
     fn end_operations(self: &Rc<Core>, report: &mut CloseReport) {
-        self.life.set(Life::Draining);
-        let deadline_ns = self.now_ns().saturating_add(DRAIN_LIMIT.as_nanos() as u64);
         self.slots.borrow_mut().cancel_all(&mut self.driver.borrow_mut());
-        self.turn_until(deadline_ns, |core| core.operations_in_flight() == 0);
+        self.turn_until(self.deadline_ns(DRAIN_LIMIT), |core| core.operations_in_flight() == 0);
         report.leaked_operations = self.slots.borrow_mut().leak();
     }
 
@@ -111,4 +127,8 @@ impl Core {
             self.turn(&mut || false, deadline_ns);
         }
     }
+}
+
+fn is_live(task: &dyn AnyTask) -> bool {
+    task.header().phase.get() == Phase::Live
 }

@@ -33,6 +33,9 @@ const POLLING_MICROS_MAX: u64 = 100;
 const POLLS_A_LOOK: u32 = 8;
 const LONG_SPAN_MICROS: u64 = 12;
 
+/// Foreign wakes taken in one turn: a full inbox.
+const WAKES_MAX: usize = 1024;
+
 /// After so many turns that left completions behind, timers go by the clock.
 const STALE_TURNS_MAX: u32 = 8;
 
@@ -133,7 +136,9 @@ impl Core {
         if inbox.take_wake_all() {
             self.tasks.borrow_mut().wake_all();
         }
-        while let Some(bits) = inbox.pop() {
+        // No more than were there, so that a storm of wakes does not keep the turn from going on.
+        for _ in 0..WAKES_MAX {
+            let Some(bits) = inbox.pop() else { return };
             count(&self.counters.foreign_wakes);
             let ticket = super::ticket::Ticket::from_bits(bits);
             if ticket.home() == self.claim.home {

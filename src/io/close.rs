@@ -48,27 +48,51 @@ impl Stream {
     /// Ends the stream in good order. Also what a dropped stream does in the background.
     pub(crate) async fn finish(self: &Rc<Self>, linger: Duration) -> io::Result<Closed> {
         self.begin_to_finish();
+        let closed = match self.all_sent(linger).await {
+            Ok(()) => Ok(timeout(linger, self.input_ended()).await.unwrap_or(Closed::LingerLimit)),
+            // Everything was sent, but there was nobody to send FIN to any more.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(Closed::PeerReset),
+            Err(error) => Err(error),
+        };
+        self.stop_receiving();
+        closed
+    }
+
+    /// Waits until FIN is out, for as long as the peer takes anything.
+    async fn all_sent(self: &Rc<Self>, linger: Duration) -> io::Result<()> {
         loop {
             let sent_before = self.outbox.borrow().sent_total();
-            match timeout(linger, self.writes_ended()).await {
-                Ok(ended) => break ended?,
-                Err(_) if self.outbox.borrow().sent_total() > sent_before => {}
-                Err(_) => {
-                    let unsent = self.outbox.borrow().unsent();
-                    self.abort();
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!(
-                            "the peer took nothing for {linger:?}; {unsent} bytes are unsent and \
-                             the connection is reset"
-                        ),
-                    ));
-                }
+            if let Ok(ended) = timeout(linger, self.writes_ended()).await {
+                return ended;
+            }
+            self.settle_send().await;
+            if self.outbox.borrow().sent_total() == sent_before {
+                break;
             }
         }
-        let closed = timeout(linger, self.input_ended()).await;
-        self.pause();
-        Ok(closed.unwrap_or(Closed::LingerLimit))
+        let unsent = self.outbox.borrow().unsent();
+        self.abort();
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "the peer took nothing for {linger:?}; {unsent} bytes are unsent and the \
+                 connection is reset"
+            ),
+        ))
+    }
+
+    /// Ends the send in flight, if there is one, and waits for it: a send of megabytes tells what
+    /// the kernel took of it only at its end. The rest goes out with the next.
+    async fn settle_send(&self) {
+        let Some(token) = self.interrupt_send() else { return };
+        poll_fn(|context| {
+            if !self.is_sending(token) {
+                return Poll::Ready(());
+            }
+            self.watch(context);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Turns the stream from serving to ending: FIN is out at once if everything is sent.
@@ -99,18 +123,23 @@ impl Stream {
 
     /// The last handle was dropped: the runtime sees the stream to its end.
     pub(crate) fn finish_in_background(self: &Rc<Self>, linger: Duration) {
-        let (ended, unsent, error) = {
+        let (unsent, error, unseen) = {
             let outbox = self.outbox.borrow();
-            let ended = self.inbox.borrow().end();
-            (ended, outbox.unsent(), outbox.unseen_error())
+            (outbox.unsent(), outbox.error(), outbox.unseen_error())
         };
-        if let Some(error) = error {
-            let error = io::Error::from_raw_os_error(error);
-            self.core.report(&Unhandled::WriteFailed { error });
+        let ended = self.inbox.borrow().end();
+        let is_late = self.core.life() >= Life::Draining;
+        if let Some(error) = unseen {
+            self.report_unsent(io::Error::from_raw_os_error(error));
+        } else if is_late && error.is_none() && unsent > 0 {
+            self.report_unsent(io::Error::other(format!(
+                "its runtime ended before {unsent} bytes were sent; cure: drop or `close` the \
+                 stream before that"
+            )));
         }
-        let is_over = ended.is_some() && unsent == 0;
-        if is_over || matches!(ended, Some(End::Error(_))) || self.core.life() >= Life::Draining {
-            self.pause();
+        let is_broken = error.is_some() || matches!(ended, Some(End::Error(_)));
+        if is_late || is_broken || (ended.is_some() && unsent == 0) {
+            self.stop_receiving();
             return;
         }
         self.begin_to_finish();
@@ -118,9 +147,13 @@ impl Stream {
         let finish = async move {
             let _guard = guard;
             if let Err(error) = stream.finish(linger).await {
-                stream.core.report(&Unhandled::WriteFailed { error });
+                stream.report_unsent(error);
             }
         };
         self.core.spawn(finish, Location::caller(), true);
+    }
+
+    fn report_unsent(&self, error: io::Error) {
+        self.core.report(&Unhandled::WriteFailed { error });
     }
 }

@@ -14,9 +14,6 @@ use std::collections::VecDeque;
 
 use crate::driver::Chunk;
 
-/// A chunk is small if it fills less than this part of its buffer.
-const SMALL_PART: usize = 4;
-
 /// How the input ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum End {
@@ -62,8 +59,7 @@ impl Inbox {
             if gather && last.grow(&chunk) {
                 return Some(chunk);
             }
-            let is_small = chunk.len() < chunk.capacity() / SMALL_PART;
-            if is_small && last.append(&chunk) {
+            if chunk.is_little() && last.append(&chunk) {
                 return Some(chunk);
             }
         }

@@ -71,6 +71,11 @@ impl Outbox {
         self.unsent() > HIGH_WATER_BYTES
     }
 
+    /// The sticky error.
+    pub(super) fn error(&self) -> Option<i32> {
+        self.error
+    }
+
     /// The sticky error, which the caller is being told now.
     pub(super) fn see_error(&mut self) -> Option<i32> {
         self.error_was_seen |= self.error.is_some();
@@ -94,11 +99,18 @@ impl Outbox {
         self.segments.push_back(segment);
     }
 
-    /// Keeps an owned write. Empty ones are dropped by the caller.
-    pub(super) fn push(&mut self, segment: Segment) {
+    /// Keeps an owned write. Little ones that cannot leave at once are copied instead, so that a
+    /// peer that does not read pins a few of the core's buffers, not one for each byte. Returns the
+    /// segment if it was copied, for the caller to drop. Empty ones are dropped by the caller.
+    pub(super) fn push(&mut self, segment: Segment) -> Option<Segment> {
+        if self.unsent() > 0 && segment.is_little() {
+            self.copy_in(segment.as_slice());
+            return Some(segment);
+        }
         self.queued += segment.len();
         self.accepted += segment.len() as u64;
         self.segments.push_back(segment);
+        None
     }
 
     /// Moves what leaves next into a payload. The caller puts it into a slot.
@@ -117,13 +129,14 @@ impl Outbox {
         Payload::Batch(Batch::new(segments))
     }
 
-    /// Takes back a payload of which `taken` bytes were sent; the rest goes back to the head. What
-    /// was sent whole is returned, for the caller to drop: an owned segment may run foreign code.
+    /// Takes back a payload of which `taken` bytes were sent; the rest goes back to the head, unless
+    /// nothing more is sent. What has no use any more is returned, for the caller to drop: an owned
+    /// segment may run foreign code.
     pub(super) fn take_back(&mut self, payload: Payload, taken: usize) -> Payload {
         let total = std::mem::take(&mut self.in_flight);
         self.sent += taken as u64;
         match payload {
-            payload if taken == total => payload,
+            payload if taken == total || self.error.is_some() => payload,
             Payload::Segment(segment) => self.put_back(vec![segment], taken),
             Payload::Batch(batch) => self.put_back(batch.into_segments(), taken),
             _ => unreachable!("a send has segments for its payload"),
@@ -164,11 +177,6 @@ impl Outbox {
     pub(super) fn next_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
-    }
-
-    /// Whether a writer may go on: below the mark, and nobody came before it.
-    pub(super) fn is_turn_of(&self, number: Option<u64>) -> bool {
-        self.writers.is_turn_of(number) && !self.is_above_mark()
     }
 
     /// The waker of the writer whose turn it is, if there is room for it and it was not woken yet.

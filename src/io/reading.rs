@@ -135,13 +135,16 @@ impl Stream {
         IncompleteRead { partial, expected }.into()
     }
 
-    /// Waits until `separator` has come, and says where it ends; `None` if the input ended first.
+    /// Waits until `separator` has come, and says where it ends; `None` if the input ended first,
+    /// after at most `rest_limit` bytes.
     async fn separator_end(
         self: &Rc<Self>,
         separator: &[u8],
         limit: usize,
+        rest_limit: usize,
     ) -> io::Result<Option<usize>> {
         assert!(!separator.is_empty(), "a separator needs at least one byte");
+        self.core.check_turning()?;
         let mut from = 0;
         loop {
             let (found, length) = {
@@ -151,7 +154,7 @@ impl Stream {
             match found {
                 Some(end) if end <= limit => return Ok(Some(end)),
                 Some(_) => return Err(LimitOverrun { consumed: limit }.into()),
-                None if length >= limit => return Err(LimitOverrun { consumed: limit }.into()),
+                None if length > rest_limit => return Err(LimitOverrun { consumed: limit }.into()),
                 None => {}
             }
             from = (length + 1).saturating_sub(separator.len());
@@ -172,14 +175,16 @@ impl Stream {
         separator: &[u8],
         limit: usize,
     ) -> io::Result<Vec<u8>> {
-        match self.separator_end(separator, limit).await? {
+        // After `limit` bytes without the separator it cannot end within them.
+        match self.separator_end(separator, limit, limit.saturating_sub(1)).await? {
             Some(end) => Ok(self.take(end)),
             None => Err(self.incomplete(None)),
         }
     }
 
     pub(crate) async fn read_line(self: &Rc<Self>, limit: usize) -> io::Result<Vec<u8>> {
-        match self.separator_end(b"\n", limit).await? {
+        // A last line without its end may be as long as one with it.
+        match self.separator_end(b"\n", limit, limit).await? {
             Some(end) => Ok(self.take(end)),
             None => Ok(self.take(usize::MAX)),
         }

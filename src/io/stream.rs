@@ -83,9 +83,12 @@ pub(crate) struct Stream {
     group: Cell<Group>,
     /// Receives in a row that speak for the other group.
     regroup_count: Cell<u8>,
+    /// The last receive found the pool empty, so the next does not ask it: others may be ahead.
+    found_no_buffer: Cell<bool>,
     arm_asked: Cell<bool>,
     flush_asked: Cell<bool>,
-    sending: Cell<bool>,
+    /// The send in flight.
+    sending: Cell<Option<Token>>,
     /// Bytes that the waiting reader needs; 0 when nobody waits.
     demand: Cell<usize>,
     reader: RefCell<Option<Waker>>,
@@ -114,9 +117,10 @@ impl Stream {
             calm_count: Cell::new(0),
             group: Cell::new(Group::Small),
             regroup_count: Cell::new(0),
+            found_no_buffer: Cell::new(false),
             arm_asked: Cell::new(false),
             flush_asked: Cell::new(false),
-            sending: Cell::new(false),
+            sending: Cell::new(None),
             demand: Cell::new(0),
             reader: RefCell::default(),
             watcher: RefCell::default(),
@@ -185,12 +189,13 @@ impl Stream {
 
     fn arm(self: Rc<Self>) {
         self.arm_asked.set(false);
-        let is_idle = self.receiving.get() == Receiving::Idle;
-        if !is_idle || !self.has_room() || self.core.life() >= Life::Draining {
+        let is_due = self.wanted.get() && self.receiving.get() == Receiving::Idle;
+        if !is_due || !self.has_room() || self.core.life() >= Life::Draining {
             return;
         }
         let (fd, group) = (self.fd.raw(), self.choose_group());
-        let op = if self.core.pools.pool(group).offered_count() > 0 {
+        let found_none = self.found_no_buffer.take();
+        let op = if self.core.pools.pool(group).offered_count() > 0 && !found_none {
             let multishot = self.is_calm.get() && self.core.features().has(Feature::RecvMultishot);
             Op::Receive { fd, group, multishot }
         } else if self.is_starving() {
@@ -242,12 +247,21 @@ impl Stream {
         }
     }
 
+    /// Ends receiving for good: what is cancelled here is not armed again.
+    pub(super) fn stop_receiving(&self) {
+        self.wanted.set(false);
+        self.pause();
+    }
+
     fn received(self: Rc<Self>, mut done: Done) {
         if !done.more {
             self.receiving.set(Receiving::Idle);
         }
         match done.result {
-            0 => self.inbox.borrow_mut().set_end(End::Eof),
+            0 => {
+                let end = self.end_of_input();
+                self.inbox.borrow_mut().set_end(end);
+            }
             length if length > 0 => {
                 let own = std::mem::take(&mut done.payload);
                 if let Some(chunk) = received_chunk(done.chunk.take(), own, length as usize) {
@@ -262,9 +276,23 @@ impl Stream {
         self.wake_reader();
     }
 
+    /// What it means that nothing more comes: FIN, unless a send was told of the connection's
+    /// failure. The kernel tells that once; a receive that comes second finds a bare end, and a
+    /// truncated input must not look like a whole one. A send after FIN fails with the two errors
+    /// that are let through here.
+    fn end_of_input(&self) -> End {
+        match self.outbox.borrow().error() {
+            None | Some(libc::EPIPE | libc::ENOTCONN) => End::Eof,
+            Some(error) => End::Error(error),
+        }
+    }
+
     fn receive_failed(&self, error: i32) {
         match error {
-            libc::ENOBUFS => count(&self.core.counters.no_buffers),
+            libc::ENOBUFS => {
+                self.found_no_buffer.set(true);
+                count(&self.core.counters.no_buffers);
+            }
             libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
             error => self.inbox.borrow_mut().set_end(End::Error(error)),
         }
@@ -350,7 +378,7 @@ fn received_chunk(pooled: Option<Chunk>, payload: Payload, length: usize) -> Opt
 impl Stream {
     /// Has what is queued sent at the end of the turn.
     pub(super) fn send_soon(self: &Rc<Self>) {
-        if !self.flush_asked.get() && !self.sending.get() {
+        if !self.flush_asked.get() && self.sending.get().is_none() {
             self.flush_asked.set(true);
             self.core.flush_at_turn_end(Rc::<Stream>::clone(self));
         }
@@ -359,21 +387,33 @@ impl Stream {
     fn send(self: Rc<Self>) {
         self.flush_asked.set(false);
         let has_queued = self.outbox.borrow().has_queued();
-        if self.sending.get() || !has_queued || self.core.life() >= Life::Draining {
+        if self.sending.get().is_some() || !has_queued || self.core.life() >= Life::Draining {
             return;
         }
         let payload = self.outbox.borrow_mut().next_send();
-        self.sending.set(true);
-        self.start(Op::Send { fd: self.fd.raw() }, payload, ROLE_SEND);
+        let token = self.start(Op::Send { fd: self.fd.raw() }, payload, ROLE_SEND);
+        self.sending.set(Some(token));
+    }
+
+    /// Asks for the end of the send in flight, and gives its token. What it did not send is queued
+    /// again and goes out with the next.
+    pub(super) fn interrupt_send(&self) -> Option<Token> {
+        let token = self.sending.get()?;
+        self.core.cancel(token);
+        Some(token)
+    }
+
+    pub(super) fn is_sending(&self, token: Token) -> bool {
+        self.sending.get() == Some(token)
     }
 
     fn sent(self: Rc<Self>, mut done: Done) {
-        self.sending.set(false);
+        self.sending.set(None);
         let payload = std::mem::take(&mut done.payload);
         let gone = self.outbox.borrow_mut().take_back(payload, done.result.max(0) as usize);
         drop(gone);
         match -done.result {
-            libc::EINTR | libc::EAGAIN => {}
+            libc::EINTR | libc::EAGAIN | libc::ECANCELED => {}
             error if error > 0 => return self.fail_writes(error),
             _ => {}
         }
@@ -443,7 +483,8 @@ impl Stream {
         self.inbox.borrow_mut().set_end(End::Error(libc::ECONNABORTED));
         self.fail_writes(libc::ECONNABORTED);
         self.outbox.borrow_mut().see_error();
-        self.pause();
+        self.interrupt_send();
+        self.stop_receiving();
         self.wake_reader();
     }
 }

@@ -11,15 +11,40 @@ use super::outbox::{HIGH_WATER_BYTES, WriteSide};
 use super::stream::os_error;
 use super::{Segment, Stream};
 
-/// Waits for a writer's turn and for room.
+/// What a writer waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Its turn, and room for bytes.
+    Bytes,
+    /// Its turn, to end the write side behind the writes that came first.
+    End,
+}
+
+/// Waits for a writer's turn, and for room if it needs some.
 struct Room<'a> {
     stream: &'a Rc<Stream>,
+    purpose: Purpose,
     /// The writer's place in the queue, if it had to wait.
     number: Option<u64>,
 }
 
 impl Room<'_> {
-    /// Gives up the place in the queue; the turn passes on.
+    fn new(stream: &Rc<Stream>, purpose: Purpose) -> Room<'_> {
+        Room { stream, purpose, number: None }
+    }
+
+    fn is_ready(&self) -> io::Result<bool> {
+        let stream = self.stream;
+        match self.purpose {
+            Purpose::Bytes => stream.check_writable()?,
+            Purpose::End => stream.check_unbroken()?,
+        }
+        let outbox = stream.outbox.borrow();
+        let has_room = self.purpose == Purpose::End || !outbox.is_above_mark();
+        Ok(has_room && outbox.writers.is_turn_of(self.number))
+    }
+
+    /// Gives up the place in the queue; the turn passes on, also to one who polls.
     fn leave(&mut self) {
         if let Some(number) = self.number.take() {
             let (own, next) = {
@@ -28,6 +53,7 @@ impl Room<'_> {
             };
             drop(own);
             self.stream.wake_all(next);
+            self.stream.wake_watcher();
         }
     }
 }
@@ -37,8 +63,7 @@ impl Future for Room<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.stream;
-        stream.check_writable()?;
-        if stream.outbox.borrow().is_turn_of(self.number) {
+        if self.is_ready()? {
             // The next one is polled after this one has written, and looks at the room again.
             self.leave();
             return Poll::Ready(Ok(()));
@@ -71,10 +96,7 @@ impl Future for Flush<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stream = self.stream;
-        stream.core.check_turning()?;
-        if let Some(error) = stream.outbox.borrow_mut().see_error() {
-            return Poll::Ready(Err(os_error(error)));
-        }
+        stream.check_unbroken()?;
         if stream.outbox.borrow().is_sent_up_to(self.target) {
             return Poll::Ready(Ok(()));
         }
@@ -99,13 +121,17 @@ impl Drop for Flush<'_> {
 }
 
 impl Stream {
-    fn check_writable(&self) -> io::Result<()> {
+    fn check_unbroken(&self) -> io::Result<()> {
         self.core.check_turning()?;
-        let mut outbox = self.outbox.borrow_mut();
-        if let Some(error) = outbox.see_error() {
-            return Err(os_error(error));
+        match self.outbox.borrow_mut().see_error() {
+            Some(error) => Err(os_error(error)),
+            None => Ok(()),
         }
-        match outbox.side {
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        self.check_unbroken()?;
+        match self.outbox.borrow().side {
             WriteSide::Open => Ok(()),
             WriteSide::Ending | WriteSide::Ended => Err(io::Error::new(
                 io::ErrorKind::BrokenPipe,
@@ -115,7 +141,7 @@ impl Stream {
     }
 
     pub(crate) async fn write(self: &Rc<Self>, bytes: &[u8]) -> io::Result<()> {
-        Room { stream: self, number: None }.await?;
+        Room::new(self, Purpose::Bytes).await?;
         if !bytes.is_empty() {
             self.outbox.borrow_mut().copy_in(bytes);
             self.send_soon();
@@ -124,9 +150,10 @@ impl Stream {
     }
 
     pub(crate) async fn write_owned(self: &Rc<Self>, segment: Segment) -> io::Result<()> {
-        Room { stream: self, number: None }.await?;
+        Room::new(self, Purpose::Bytes).await?;
         if segment.len() > 0 {
-            self.outbox.borrow_mut().push(segment);
+            let copied = self.outbox.borrow_mut().push(segment);
+            drop(copied);
             self.send_soon();
         }
         Ok(())
@@ -138,7 +165,7 @@ impl Stream {
     }
 
     pub(crate) async fn shutdown(self: &Rc<Self>) -> io::Result<()> {
-        self.core.check_turning()?;
+        Room::new(self, Purpose::End).await?;
         self.end_writes();
         self.flush().await
     }
@@ -152,7 +179,7 @@ impl Stream {
         self.check_writable()?;
         let room = {
             let outbox = self.outbox.borrow();
-            match outbox.is_turn_of(None) {
+            match outbox.writers.is_turn_of(None) {
                 true => HIGH_WATER_BYTES.saturating_sub(outbox.unsent()),
                 false => 0,
             }
@@ -172,19 +199,12 @@ impl Stream {
 
     /// Waits until everything is sent.
     pub(crate) fn poll_flush(self: &Rc<Self>, context: &Context<'_>) -> Poll<io::Result<()>> {
-        self.core.check_turning()?;
-        let (error, unsent) = {
-            let mut outbox = self.outbox.borrow_mut();
-            (outbox.see_error(), outbox.unsent())
-        };
-        match error {
-            Some(error) => Poll::Ready(Err(os_error(error))),
-            None if unsent == 0 => Poll::Ready(Ok(())),
-            None => {
-                self.watch(context);
-                Poll::Pending
-            }
+        self.check_unbroken()?;
+        if self.outbox.borrow().unsent() == 0 {
+            return Poll::Ready(Ok(()));
         }
+        self.watch(context);
+        Poll::Pending
     }
 
     /// Waits until everything is sent and FIN is out.

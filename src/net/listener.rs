@@ -16,13 +16,13 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
@@ -70,7 +70,7 @@ struct Listener {
     inbox_limit: usize,
     backlog: usize,
     waiting: RefCell<WaitQueue>,
-    closer: RefCell<Option<Waker>>,
+    closers: RefCell<WaitQueue>,
     /// Accepts in flight, and whether the one is a multishot.
     in_flight: RefCell<Vec<Token>>,
     is_standing: Cell<bool>,
@@ -110,7 +110,7 @@ impl TcpListener {
             inbox_limit,
             backlog,
             waiting: RefCell::default(),
-            closer: RefCell::default(),
+            closers: RefCell::default(),
             in_flight: RefCell::default(),
             is_standing: Cell::new(false),
             is_stopping: Cell::new(false),
@@ -171,21 +171,43 @@ impl TcpListener {
     /// **Strict**: the closing goes on.
     pub async fn close(&self) {
         self.inner.stop();
-        poll_fn(|context| {
-            if self.inner.in_flight.borrow().is_empty() {
-                return Poll::Ready(());
-            }
-            let waker = context.waker().clone();
-            let old = self.inner.closer.borrow_mut().replace(waker);
-            drop(old);
-            Poll::Pending
-        })
-        .await;
+        Closing { listener: &self.inner, number: None }.await;
     }
 }
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the listener is closed")
+}
+
+/// Waits for the last of the accepts in flight.
+struct Closing<'a> {
+    listener: &'a Rc<Listener>,
+    number: Option<u64>,
+}
+
+impl Future for Closing<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let listener = self.listener;
+        // Where the core does not run, they end when it does, or have ended with it.
+        if listener.in_flight.borrow().is_empty() || listener.core.check_turning().is_err() {
+            return Poll::Ready(());
+        }
+        let waker = context.waker().clone();
+        let old = listener.closers.borrow_mut().wait(&mut self.number, waker);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let own = self.listener.closers.borrow_mut().leave(number);
+            drop(own);
+        }
+    }
 }
 
 /// Waits for a connection.
@@ -199,9 +221,29 @@ impl Accept<'_> {
     fn leave(&mut self) {
         if let Some(number) = self.number.take() {
             let own = self.listener.waiting.borrow_mut().leave(number);
-            drop(own);
             self.listener.wake_first();
+            // Last, since the drop of a foreign waker may panic.
+            drop(own);
         }
+    }
+
+    /// What there is to return, if it is this one's turn. Then the turn is passed on: whoever
+    /// keeps a future that is over must not hold up the others.
+    fn take(&mut self) -> Option<io::Result<TcpStream>> {
+        let listener = self.listener;
+        if !listener.waiting.borrow().is_turn_of(self.number) {
+            return None;
+        }
+        let next = listener.inbox.borrow_mut().pop_front();
+        let taken = match (next, listener.error.get()) {
+            (Some(fd), _) => Ok(TcpStream::from_fd(Rc::clone(&listener.core), fd)),
+            (None, _) if listener.is_closed.get() => Err(closed()),
+            (None, Some(error)) => Err(io::Error::from_raw_os_error(error)),
+            (None, None) => return None,
+        };
+        self.leave();
+        listener.accept_more();
+        Some(taken)
     }
 }
 
@@ -211,24 +253,17 @@ impl Future for Accept<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let listener = self.listener;
         listener.core.check_turning()?;
-        if listener.waiting.borrow().is_turn_of(self.number) {
-            let next = listener.inbox.borrow_mut().pop_front();
-            if let Some(fd) = next {
-                self.leave();
-                listener.accept_more();
-                return Poll::Ready(Ok(TcpStream::from_fd(Rc::clone(&listener.core), fd)));
-            }
-            if let Some(error) = listener.error.get() {
-                return Poll::Ready(Err(io::Error::from_raw_os_error(error)));
-            }
-            if listener.is_closed.get() {
-                return Poll::Ready(Err(closed()));
-            }
+        if let Some(taken) = self.take() {
+            return Poll::Ready(taken);
         }
         let waker = context.waker().clone();
+        // To clone a foreign waker may run any code, also some that closes this listener.
+        if let Some(taken) = self.take() {
+            return Poll::Ready(taken);
+        }
         let old = listener.waiting.borrow_mut().wait(&mut self.number, waker);
-        drop(old);
         listener.accept_more();
+        drop(old);
         Poll::Pending
     }
 }
@@ -265,12 +300,15 @@ impl Listener {
 
     /// Has accepts armed at the end of the turn, if there is room for more than are in flight.
     fn accept_more(self: &Rc<Self>) {
-        let is_resting = self.is_closed.get() || self.is_paused.get() || self.arm_asked.get();
-        let is_busy = self.is_standing.get() || self.is_stopping.get();
-        if !is_resting && !is_busy && self.in_flight.borrow().len() < self.singles_wanted() {
+        let is_busy = self.is_standing.get() || self.is_stopping.get() || self.arm_asked.get();
+        if !self.is_resting() && !is_busy && self.in_flight.borrow().len() < self.singles_wanted() {
             self.arm_asked.set(true);
             self.core.arm_at_turn_end(Rc::<Listener>::clone(self));
         }
+    }
+
+    fn is_resting(&self) -> bool {
+        self.is_closed.get() || self.is_paused.get() || self.error.get().is_some()
     }
 
     fn singles_wanted(&self) -> usize {
@@ -284,8 +322,7 @@ impl Listener {
 
     fn arm(self: Rc<Self>) {
         self.arm_asked.set(false);
-        let is_resting = self.is_closed.get() || self.is_paused.get();
-        if is_resting || self.core.life() >= Life::Draining {
+        if self.is_resting() || self.core.life() >= Life::Draining {
             return;
         }
         let Some(fd) = self.fd.borrow().clone() else { return };
@@ -321,9 +358,12 @@ impl Listener {
     fn stop(&self) {
         self.is_closed.set(true);
         self.cancel_accepts();
-        // The slots in flight hold the descriptor; with the last of them it is closed.
+        // The slots in flight hold the descriptor, and with the last of them it is closed. It
+        // stops listening now: clients are refused, and the address can be bound again.
         let fd = self.fd.borrow_mut().take();
-        drop(fd);
+        if let Some(fd) = fd {
+            self.core.driver.borrow_mut().reset(fd.raw());
+        }
         let waiting = self.waiting.borrow_mut().all();
         for waker in waiting {
             self.core.wake(waker);
@@ -377,7 +417,8 @@ impl Listener {
 
     /// No descriptors: connections wait in the backlog until some were closed.
     fn pause(self: &Rc<Self>, error: i32) {
-        if self.is_paused.replace(true) {
+        // While the runtime ends nothing is armed again, and nobody would end the pause.
+        if self.is_paused.replace(true) || self.core.life() >= Life::Draining {
             return;
         }
         let now_ns = self.core.now_ns();
@@ -416,8 +457,8 @@ impl Receive for Listener {
         self.wake_first();
         self.accept_more();
         if self.in_flight.borrow().is_empty() {
-            let closer = self.closer.borrow_mut().take();
-            if let Some(waker) = closer {
+            let closers = self.closers.borrow_mut().all();
+            for waker in closers {
                 self.core.wake(waker);
             }
         }

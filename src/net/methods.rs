@@ -137,7 +137,7 @@ macro_rules! write_methods {
         }
 
         /// As [`write`](Self::write), without a copy: of a [`Chunk`], `Bytes`, `Vec<u8>` or
-        /// `&'static [u8]`.
+        /// `&'static [u8]`. Only little ones that have to wait behind others are copied together.
         ///
         /// # Errors
         ///
@@ -165,15 +165,17 @@ macro_rules! write_methods {
             self.stream().flush().await
         }
 
-        /// Sends everything, then FIN: the peer reads the end. Reading goes on.
+        /// Sends everything, then FIN: the peer reads the end. Reading goes on. Writes that wait are
+        /// let through first.
         ///
         /// # Errors
         ///
-        /// As [`write`](Self::write).
+        /// The first error of the stream's sends.
         ///
         /// # Cancellation
         ///
-        /// **Strict**: the ending goes on.
+        /// **Strict**: the ending goes on; one that is dropped while it waits behind writes has not
+        /// begun.
         #[doc(alias = "write_eof")]
         pub async fn shutdown(&self) -> io::Result<()> {
             self.stream().shutdown().await

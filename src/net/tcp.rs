@@ -99,6 +99,7 @@ impl TcpStream {
     /// **Strict**: the closing goes on in the background.
     #[doc(alias = "wait_closed")]
     pub async fn close(mut self) -> io::Result<Closed> {
+        self.stream.core().check_turning()?;
         let closed = self.stream.finish(self.linger).await;
         self.is_finished = true;
         closed

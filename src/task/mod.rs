@@ -1,11 +1,10 @@
 //! Tasks: `spawn`, the handle of a task, and giving others a turn.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use crate::executor::Core;
@@ -36,8 +35,9 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let spawned_at = Location::caller();
-    JoinHandle { task: Core::current().spawn(future, spawned_at, false), taken: Cell::new(false) }
+    let core = Core::current();
+    let task = core.spawn(future, Location::caller(), false);
+    JoinHandle { task, core: Rc::downgrade(&core) }
 }
 
 /// The handle of a task: a future of its outcome.
@@ -48,10 +48,16 @@ where
 ///
 /// **Strict**: dropping a wait for the handle loses nothing; the outcome stays with the task until
 /// the handle itself takes it.
+///
+/// # Panics
+///
+/// Polling it panics if it was ready before, and if the task has not ended and its runtime is not
+/// the one that runs on this thread: then it could not end while somebody waits here.
 #[doc(alias = "Task")]
 pub struct JoinHandle<T> {
     task: Rc<dyn Join<T>>,
-    taken: Cell<bool>,
+    /// Weak, so that a handle that is kept for long does not keep the core of an ended runtime.
+    core: Weak<Core>,
 }
 
 impl<T> JoinHandle<T> {
@@ -80,18 +86,28 @@ impl<T> JoinHandle<T> {
     pub fn id(&self) -> u64 {
         self.task.header().id
     }
+
+    /// Whether the task's core is the one that runs here, and so may finish the task.
+    fn is_at_home(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| core.check_turning().is_ok())
+    }
 }
 
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let header = self.task.header();
         if header.phase.get() == Phase::Finished {
-            self.taken.set(true);
             let outcome = self.task.take();
             return Poll::Ready(outcome.expect("a JoinHandle was polled after it was ready"));
         }
+        assert!(
+            self.is_at_home(),
+            "a JoinHandle was awaited outside of its runtime, where its task cannot run: await it \
+             inside the `block_on` of the runtime that spawned the task"
+        );
         let old = {
             let known = header.joiner.borrow();
             match &*known {
@@ -110,12 +126,16 @@ impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         let header = self.task.header();
         header.has_handle.set(false);
-        if header.phase.get() == Phase::Finished && !self.taken.get() {
-            match Core::try_current() {
-                Some(core) => core.report_panic(&*self.task),
-                None => crate::executor::report_panic_without_core(&*self.task),
-            }
+        if header.phase.get() != Phase::Finished {
+            return;
         }
+        match self.core.upgrade() {
+            Some(core) => core.report_panic(&*self.task),
+            None => crate::executor::report_panic_without_core(&*self.task),
+        }
+        // Here, so that a panic in the drop of a value meets whoever dropped the handle, and not
+        // the core if that happens to be the last to hold the task.
+        drop(self.task.take());
     }
 }
 

@@ -85,13 +85,11 @@ impl Future for Sleep {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if let Some((core, key)) = &self.timer {
-            if Sleep::is_pending(core, *key, context) {
+            // A timer of a runtime that rests would not fire: it is set again in the one that runs.
+            if core.check_turning().is_ok() && Sleep::is_pending(core, *key, context) {
                 return Poll::Pending;
             }
-            if core.now_ns() >= self.deadline.as_nanos() {
-                self.timer = None;
-                return Poll::Ready(());
-            }
+            self.disarm();
         }
         let core = Core::current();
         if core.now_ns() >= self.deadline.as_nanos() {

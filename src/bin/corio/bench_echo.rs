@@ -226,12 +226,21 @@ fn report(
         let count = outcome.error_count;
         return Err(Failure::work(format!("errors: {count}; the first: {first}")));
     }
-    if outcome.messages.iter().all(|&count| count == 0) {
+    let unserved = outcome.messages.iter().filter(|&&count| count == 0).count();
+    if unserved == outcome.messages.len() {
         return Err(Failure::work(format!(
             "nothing was measured: no message came back within {:?}; the messages are too large \
              for that time, or the server stands still; measure longer with --seconds",
             plan.duration
         )));
+    }
+    if unserved > 0 {
+        eprintln!(
+            "warning: {unserved} of {} connections got no answer within the measured time, only \
+             later; measure longer with --seconds, or look into the server (its limit of open \
+             files may be reached)",
+            plan.connections
+        );
     }
     Ok(())
 }

@@ -38,8 +38,12 @@ const TIMED_APART_FROM_BYTES: usize = 4096;
 /// How often the progress is shown, and noticed that no connection is left.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long connections may take to end: this, and the time for what is in flight at a slow pace.
-const END_LIMIT: Duration = Duration::from_secs(3);
+/// How often is looked at whether the connections have ended.
+const END_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long nothing may move while they end: this, and the time for what is in flight at a slow
+/// pace.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 const SLOW_BYTES_PER_S: u64 = 50_000_000;
 
 /// The errno of a process that has no free descriptor.
@@ -156,17 +160,28 @@ fn progress_bar(plan: &Plan) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Waits until every connection has read its last batch. Those that do not come back in time are
-/// errors: their server swallowed something or stands still.
+/// Waits until every connection has read its last batch and closed. A slow machine gets the time it
+/// needs: what counts as silence is that nothing at all moves any more. Connections that still owe
+/// an answer then are errors: their server swallowed something or stands still.
 async fn await_all(tasks: Vec<corio::JoinHandle<()>>, plan: &Plan, tally: &Tally) {
     let in_flight_bytes = (plan.connections * plan.size * plan.pipeline) as u64;
-    let limit = END_LIMIT + Duration::from_secs(in_flight_bytes / SLOW_BYTES_PER_S);
-    let deadline = Instant::now() + limit;
-    for task in tasks {
-        match corio::time::timeout_at(deadline, task).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tally.ended(Some(format!("a connection's task failed: {error}"))),
-            Err(_) => break,
+    let limit = SILENCE_LIMIT + Duration::from_secs(in_flight_bytes / SLOW_BYTES_PER_S);
+    let mut moved_at = Instant::now();
+    let mut state = (0, 0);
+    loop {
+        let finished_count = tasks.iter().filter(|task| task.is_finished()).count();
+        if finished_count == tasks.len() || moved_at.elapsed() >= limit {
+            break;
+        }
+        let new_state = (finished_count, tally.messages().iter().sum::<u64>());
+        if new_state != state {
+            (state, moved_at) = (new_state, Instant::now());
+        }
+        corio::sleep(END_INTERVAL).await;
+    }
+    for task in tasks.into_iter().filter(corio::JoinHandle::is_finished) {
+        if let Err(error) = task.await {
+            tally.ended(Some(format!("a connection's task failed: {error}")));
         }
     }
     let silent = tally.connections_alive() as u64;
@@ -174,9 +189,9 @@ async fn await_all(tasks: Vec<corio::JoinHandle<()>>, plan: &Plan, tally: &Tally
         tally.failed(
             silent,
             format!(
-                "{silent} connections had no answer to their last messages within {limit:?}; \
-                 likely cause: the server hangs, lost bytes, or accepts no more (its limit of \
-                 open files may be reached)"
+                "{silent} connections had no answer to their last messages, and nothing moved for \
+                 {limit:?}; likely cause: the server hangs, lost bytes, or accepts no more (its \
+                 limit of open files may be reached)"
             ),
         );
     }

@@ -1,0 +1,31 @@
+//! A test in a process of its own, for what would disturb its neighbours: limits, signals, the
+//! count of all descriptors.
+
+use std::process::{Command, Output};
+
+/// Says to a process that it is the child, and of which test.
+const CHILD: &str = "CORIO_TEST_CHILD";
+
+/// Runs the test of this name once more in a child, and returns what it printed; `None` in the
+/// child, which goes on with the body. `prefix` is a command that starts another one, such as
+/// `env --block-signal=USR1`. The child has a minute.
+#[track_caller]
+pub fn rerun(test: &str, prefix: &[&str]) -> Option<Output> {
+    if std::env::var(CHILD).is_ok_and(|child| child == test) {
+        return None;
+    }
+    let program = std::env::current_exe().expect("a test knows its own binary");
+    let output = Command::new("timeout")
+        .arg("60")
+        .args(prefix)
+        .arg(program)
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, test)
+        .output()
+        .expect("`timeout` starts");
+    let text = [&output.stdout[..], &output.stderr[..]].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success(), "the child ended with {}:\n{text}", output.status);
+    assert!(text.contains("1 passed"), "the child ran no test:\n{text}");
+    Some(output)
+}
