@@ -67,9 +67,7 @@ struct Lap {
 }
 
 impl Lap {
-    async fn of(operations: u64, run: impl AsyncFnOnce() -> u64) -> Lap {
-        let start = Instant::now();
-        let work = run().await;
+    fn since(start: Instant, operations: u64, work: u64) -> Lap {
         Lap { operations, elapsed: start.elapsed(), work }
     }
 }
@@ -201,29 +199,23 @@ fn spawns(session: &mut Session) {
 }
 
 async fn spawn_one(count: u64) -> Lap {
-    Lap::of(count, async || {
-        let mut work = 0;
-        for _ in 0..count {
-            work += u64::from(spawn(async {}).await.is_ok());
-        }
-        work
-    })
-    .await
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..count {
+        work += u64::from(spawn(async {}).await.is_ok());
+    }
+    Lap::since(start, count, work)
 }
 
 async fn spawn_many(rounds: u64) -> Lap {
     let mut handles = Vec::with_capacity(BATCH as usize);
-    Lap::of(rounds * BATCH, async || {
-        let mut work = 0;
-        for _ in 0..rounds {
-            handles.extend((0..BATCH).map(|_| spawn(async {})));
-            for handle in handles.drain(..) {
-                work += u64::from(handle.await.is_ok());
-            }
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..rounds {
+        handles.extend((0..BATCH).map(|_| spawn(async {})));
+        for handle in handles.drain(..) {
+            work += u64::from(handle.await.is_ok());
         }
-        work
-    })
-    .await
+    }
+    Lap::since(start, rounds * BATCH, work)
 }
 
 /// A future of 64 bytes, which its task has to hold.
@@ -238,15 +230,12 @@ impl Future for Sum {
 }
 
 async fn spawn_64_bytes(count: u64) -> Lap {
-    Lap::of(count, async || {
-        let mut work = 0;
-        for _ in 0..count {
-            let sum = Sum(black_box([1, 2, 3, 4, 5, 6, 7, 8]));
-            work += spawn(sum).await.unwrap_or(0);
-        }
-        work
-    })
-    .await
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..count {
+        let sum = Sum(black_box([1, 2, 3, 4, 5, 6, 7, 8]));
+        work += spawn(sum).await.unwrap_or(0);
+    }
+    Lap::since(start, count, work)
 }
 
 fn yields(session: &mut Session) {
@@ -257,15 +246,12 @@ fn yields(session: &mut Session) {
 }
 
 async fn yield_many(count: u64) -> Lap {
-    Lap::of(count, async || {
-        let mut work = 0;
-        for _ in 0..count {
-            yield_now().await;
-            work += 1;
-        }
-        work
-    })
-    .await
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..count {
+        yield_now().await;
+        work += 1;
+    }
+    Lap::since(start, count, work)
 }
 
 // Wakes.
@@ -411,30 +397,24 @@ impl Ringer {
 
 fn selects(session: &mut Session) {
     session.bench_async("select!/two ready", None, 3, async |count| {
-        Lap::of(count, async || {
-            let mut work = 0;
-            for _ in 0..count {
-                work += select! {
-                    value = ready(black_box(3)) => value,
-                    value = ready(black_box(3)) => value,
-                };
-            }
-            work
-        })
-        .await
+        let (start, mut work) = (Instant::now(), 0);
+        for _ in 0..count {
+            work += select! {
+                value = ready(black_box(3)) => value,
+                value = ready(black_box(3)) => value,
+            };
+        }
+        Lap::since(start, count, work)
     });
 }
 
 fn timeouts(session: &mut Session) {
     session.bench_async("timeout/around a ready future", None, 7, async |count| {
-        Lap::of(count, async || {
-            let mut work = 0;
-            for _ in 0..count {
-                work += timeout(HOUR, ready(black_box(7))).await.unwrap_or(0);
-            }
-            work
-        })
-        .await
+        let (start, mut work) = (Instant::now(), 0);
+        for _ in 0..count {
+            work += timeout(HOUR, ready(black_box(7))).await.unwrap_or(0);
+        }
+        Lap::since(start, count, work)
     });
     session.bench_async("timeout/around a read, dropped", None, 1, timeout_around_read);
 }
@@ -445,15 +425,12 @@ async fn timeout_around_read(count: u64) -> Lap {
     // The first read arms the receive that then stands.
     assert!(poll!(pin!(server.read_chunk())).is_pending());
     yield_now().await;
-    let lap = Lap::of(count, async || {
-        let mut work = 0;
-        for _ in 0..count {
-            let mut waiting = pin!(timeout(HOUR, server.read_chunk()));
-            work += u64::from(poll!(waiting.as_mut()).is_pending());
-        }
-        work
-    })
-    .await;
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..count {
+        let mut waiting = pin!(timeout(HOUR, server.read_chunk()));
+        work += u64::from(poll!(waiting.as_mut()).is_pending());
+    }
+    let lap = Lap::since(start, count, work);
     drop(server);
     client.close().await.expect("both ends close in good order");
     lap
@@ -505,7 +482,8 @@ impl LiveTimers {
         assert!(size > 0, "at least one timer has to live");
         let mut live = LiveTimers { sleeps: Vec::with_capacity(size), random: 1 };
         for _ in 0..size {
-            let sleep = live.sleep(LiveTimers::SPAN).await;
+            let mut sleep = live.sleep(LiveTimers::SPAN);
+            assert!(poll!(&mut sleep).is_pending());
             live.sleeps.push(sleep);
         }
         live
@@ -519,39 +497,32 @@ impl LiveTimers {
         self.random
     }
 
-    /// A sleep whose timer is set.
-    async fn sleep(&mut self, span: Span) -> Sleep {
-        let offset_ns = self.random() % span.length.as_nanos() as u64;
-        let mut sleep = sleep(span.from + Duration::from_nanos(offset_ns));
-        assert!(poll!(&mut sleep).is_pending());
-        sleep
+    /// A sleep whose timer is set by the first poll.
+    fn sleep(&mut self, span: Span) -> Sleep {
+        // The upper half of the product lies evenly below the length, without a division.
+        let offset_ns = (u128::from(self.random()) * span.length.as_nanos()) >> 64;
+        sleep(span.from + Duration::from_nanos(offset_ns as u64))
     }
 
     /// A timer that is not needed after all, which nearly all are.
     async fn set_and_cancel(&mut self, count: u64, span: Span) -> Lap {
-        Lap::of(count, async || {
-            let mut work = 0;
-            for _ in 0..count {
-                drop(self.sleep(span).await);
-                work += 1;
-            }
-            work
-        })
-        .await
+        let (start, mut work) = (Instant::now(), 0);
+        for _ in 0..count {
+            let mut sleep = self.sleep(span);
+            work += u64::from(poll!(&mut sleep).is_pending());
+        }
+        Lap::since(start, count, work)
     }
 
     /// Sets a timer and cancels an old one at random, which has long left the CPU's caches.
     async fn set_and_cancel_another(&mut self, count: u64) -> Lap {
-        Lap::of(count, async || {
-            let mut work = 0;
-            for _ in 0..count {
-                let fresh = self.sleep(LiveTimers::SPAN).await;
-                let place = self.random() as usize % self.sleeps.len();
-                self.sleeps[place] = fresh;
-                work += 1;
-            }
-            work
-        })
-        .await
+        let (start, mut work) = (Instant::now(), 0);
+        for _ in 0..count {
+            let mut fresh = self.sleep(LiveTimers::SPAN);
+            work += u64::from(poll!(&mut fresh).is_pending());
+            let place = self.random() as usize % self.sleeps.len();
+            self.sleeps[place] = fresh;
+        }
+        Lap::since(start, count, work)
     }
 }

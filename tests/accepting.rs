@@ -143,24 +143,22 @@ async fn no_more_than_the_free_places_are_accepted() {
 
 #[corio::test]
 async fn a_standing_accept_leaves_room_for_what_the_backlog_holds() {
-    // The limit is above the backlog, so that the accept stands, and the clients are many more.
+    // The limit is above the backlog, so the accept stands until one enter could bring too many.
     let options = ListenOptions::new().backlog(16).inbox_limit(40);
     let listener = options.bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap();
-    let clients = thread::spawn(move || connect_all(server, 55));
-    drop(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
-    let filled = async {
-        while !clients.is_finished() || listener.waiting() < 40 {
-            corio::sleep(Duration::from_millis(1)).await;
-            assert!(listener.waiting() <= 40);
+    let mut clients = connect_all(server, 16);
+    let mut accepted = vec![timeout(PATIENCE, listener.accept()).await.unwrap().unwrap()];
+    for expected in [15, 31, 40] {
+        settle().await;
+        corio::sleep(Duration::from_millis(5)).await;
+        assert_eq!(listener.waiting(), expected);
+        if expected < 40 {
+            clients.extend(connect_all(server, 16));
         }
-    };
-    timeout(PATIENCE, filled).await.unwrap();
-    let _clients = clients.join().unwrap();
-    corio::sleep(Duration::from_millis(20)).await;
-    assert_eq!(listener.waiting(), 40);
-    for _ in 0..54 {
-        timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    }
+    for _ in 1..48 {
+        accepted.push(timeout(PATIENCE, listener.accept()).await.unwrap().unwrap());
     }
 }
 
@@ -273,10 +271,15 @@ async fn an_ended_wait_that_is_kept_holds_up_nobody() {
 
 #[corio::test]
 async fn everybody_who_closes_a_listener_is_told_of_its_end() {
-    let listener = listen().await;
+    let listener = Rc::new(listen().await);
     assert!(timeout(Duration::from_millis(1), listener.accept()).await.is_err());
-    let closes = async { corio::join!(listener.close(), listener.close(), listener.close()) };
-    timeout(PATIENCE, closes).await.expect("no close is forgotten");
+    let close = || {
+        let listener = Rc::clone(&listener);
+        spawn(async move { listener.close().await })
+    };
+    for task in [close(), close(), close()] {
+        timeout(PATIENCE, task).await.expect("no close is forgotten").unwrap();
+    }
     timeout(PATIENCE, listener.close()).await.expect("a closed listener closes at once");
 }
 

@@ -26,7 +26,8 @@ const GENERATOR_CORE: usize = 1;
 /// At this many connections and more, an enter must serve many requests.
 const BATCHING_CONNECTIONS: u32 = 64;
 const ENTERS_PER_REQUEST_MAX: f64 = 0.1;
-/// How long a raw server polls before it blocks where a cell is about polling: never blocks here.
+/// How long servers and generator poll before they block where a cell is about polling: none of
+/// them blocks there. (The adaptive 20 us would do where a wake costs less than that.)
 const SPIN_MICROS: &str = "200";
 /// Under load but not measured, in seconds.
 const WARMUP_S: f64 = 0.3;
@@ -166,7 +167,7 @@ fn contenders(cell: &Cell) -> Result<Vec<Contender>, String> {
         let more = ["--buffer", "65536", "--buffers", "32"];
         contenders.push(raw("raw-uring 64K", "raw-uring", &more));
     }
-    let busy_poll = if polling { "adaptive" } else { "off" };
+    let busy_poll = if polling { SPIN_MICROS } else { "off" };
     let arguments = ["serve", "echo", "--port", "0", "--busy-poll", busy_poll, "--stats"];
     contenders.push(Contender::new("corio", Path::new(CORIO), &arguments));
     Ok(contenders)
@@ -193,9 +194,11 @@ fn run_rounds(
 /// One run of one server.
 fn measure(cell: &Cell, settings: &Settings, contender: &Contender) -> Result<Sample, String> {
     let mut server = Server::start(contender)?;
+    let polling = cell.figure == Figure::RoundTrip;
     let output = Command::new(CORIO)
         .args(["bench", "echo", "--json", "--connect", &server.address])
         .args(["--pid", &server.child.id().to_string()])
+        .args(if polling { &["--load-busy-poll", SPIN_MICROS][..] } else { &[] })
         .args(["--core", &GENERATOR_CORE.to_string()])
         .args(["--connections", &cell.connections.to_string()])
         .args(["--size", &cell.size_bytes.to_string()])

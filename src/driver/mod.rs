@@ -257,6 +257,16 @@ impl AnyDriver {
         }
     }
 
+    /// Sends what does not block, at once: bytes sent, or `-errno`. For a send that is alone.
+    pub(crate) fn send_now(&mut self, fd: RawFd, payload: &Payload) -> i32 {
+        match self {
+            // Under test nothing is sent past the fake.
+            #[cfg(test)]
+            AnyDriver::Fake(_) => -libc::EAGAIN,
+            _ => socket::send_now(fd, payload, 0),
+        }
+    }
+
     /// Closes a descriptor, as the last act of the last holder of an [`Fd`].
     fn close(&mut self, fd: RawFd) {
         // The uring driver needs nothing of its own here: closing a socket never blocks and costs

@@ -28,6 +28,28 @@ pub(crate) enum Payload {
     Batch(Box<Batch>),
 }
 
+impl Payload {
+    /// The pieces of a batch behind its first `skip` bytes.
+    pub(super) fn pieces_from(&self, skip: usize) -> Vec<libc::iovec> {
+        let Payload::Batch(batch) = self else {
+            unreachable!("a send has a segment or a batch for its payload")
+        };
+        let mut skip = skip;
+        let rests = batch.segments.iter().map(|segment| {
+            let bytes = segment.as_slice();
+            let skipped = skip.min(bytes.len());
+            skip -= skipped;
+            &bytes[skipped..]
+        });
+        let rests = rests.filter(|rest| !rest.is_empty());
+        rests.map(|rest| piece(rest)).collect()
+    }
+}
+
+fn piece(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
 /// Heap memory for one receive.
 pub(crate) struct ReceiveBuffer(Vec<u8>);
 
@@ -182,7 +204,7 @@ impl Batch {
         self.pieces.clear();
         self.pieces.extend(self.segments.iter().map(|segment| {
             let bytes = segment.as_slice();
-            libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+            piece(bytes)
         }));
         self.header.msg_iov = self.pieces.as_mut_ptr();
         self.header.msg_iovlen = self.pieces.len();

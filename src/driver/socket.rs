@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::{Address, AnyDriver};
+use super::{Address, AnyDriver, Payload};
 
 /// A socket option in the kernel's words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +145,30 @@ pub(super) fn check(result: i32) -> io::Result<i32> {
     match result {
         -1 => Err(io::Error::last_os_error()),
         result => Ok(result),
+    }
+}
+
+/// Sends a payload from its byte `skip` on, as far as it does not block: bytes sent, or `-errno`.
+pub(super) fn send_now(fd: RawFd, payload: &Payload, skip: usize) -> i32 {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let sent = if let Payload::Segment(segment) = payload {
+        let bytes = &segment.as_slice()[skip..];
+        // A result must fit an i32; the rest of a larger piece is sent next.
+        let length = bytes.len().min(1 << 30);
+        // SAFETY: [plain-call] the bytes are valid for their length.
+        unsafe { libc::send(fd, bytes.as_ptr().cast(), length, flags) }
+    } else {
+        let mut pieces = payload.pieces_from(skip);
+        // SAFETY: [plain-data] msghdr is integers and pointers; all zeroes is a value of it.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_iov = pieces.as_mut_ptr();
+        header.msg_iovlen = pieces.len();
+        // SAFETY: [plain-call] the header points to pieces that are valid through the call.
+        unsafe { libc::sendmsg(fd, &raw const header, flags) }
+    };
+    match sent {
+        -1 => -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+        sent => sent as i32,
     }
 }
 

@@ -129,6 +129,7 @@ impl Uring {
         if self.overflow.is_empty() && self.try_put(&entry) {
             return;
         }
+        self.stats.overflowed += 1;
         self.overflow.push_back(entry);
         self.submissions.sync();
         let count = self.submissions.len() as u32;
@@ -149,7 +150,6 @@ impl Uring {
         while let Some(entry) = self.overflow.pop_front() {
             if !self.try_put(&entry) {
                 self.overflow.push_front(entry);
-                self.stats.overflowed += 1;
                 return;
             }
         }

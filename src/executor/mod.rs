@@ -77,8 +77,8 @@ pub(crate) enum Life {
 /// What can be asked for to be done at the end of the turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Errand {
-    /// Send what an outbox holds.
-    Flush,
+    /// Send what an outbox holds. `alone` if the turn has nothing else to send or to do.
+    Flush { alone: bool },
     /// Start the operations that a resource wants to stand.
     Arm,
 }

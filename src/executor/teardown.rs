@@ -121,11 +121,24 @@ impl Core {
         report.leaked_operations = self.slots.borrow_mut().leak();
     }
 
-    /// Turns the loop, without a root, until `done` or the deadline.
+    /// Turns the loop until `done` or the deadline.
+    ///
+    /// The question takes the root's place, behind all that is ready: a turn whose polls have done
+    /// the last of it must not wait for more to happen, which would take until the deadline.
     fn turn_until(self: &Rc<Core>, deadline_ns: u64, done: impl Fn(&Rc<Core>) -> bool) {
+        let root = self.tasks.borrow_mut().begin_root();
         while !done(self) && self.now_ns() < deadline_ns {
-            self.turn(&mut || false, deadline_ns);
+            self.tasks.borrow_mut().wake(root);
+            let mut ask = || {
+                let is_last = !self.tasks.borrow().has_ready();
+                if !is_last {
+                    self.tasks.borrow_mut().wake(root);
+                }
+                is_last && done(self)
+            };
+            self.turn(&mut ask, deadline_ns);
         }
+        self.end_root();
     }
 }
 

@@ -196,12 +196,12 @@ impl Core {
 
     fn flush(self: &Rc<Core>) {
         // Failing at once may dirty another outbox or wake a task; the next turn sees to both.
-        let flushes = self.flushes.take();
-        let mut flushes_kept = flushes;
-        for flush in flushes_kept.drain(..) {
-            flush.turn_end(self, Errand::Flush);
+        let mut flushes = self.flushes.take();
+        let alone = flushes.len() == 1 && !self.tasks.borrow().has_ready();
+        for flush in flushes.drain(..) {
+            flush.turn_end(self, Errand::Flush { alone });
         }
-        self.keep_allocation(flushes_kept);
+        self.keep_allocation(flushes);
         let armings = self.armings.borrow().len();
         for _ in 0..armings {
             let arming = self.armings.borrow_mut().pop_front();

@@ -6,9 +6,8 @@ use std::time::Duration;
 use corio::net::TcpStream;
 use futures_util::StreamExt;
 
-use super::Attempt;
-use super::stage::{Far, Near};
-use super::support::numbered;
+use super::stage::{Far, Near, pattern};
+use super::{Attempt, turn};
 
 /// One kind of wait.
 pub struct Kind {
@@ -27,7 +26,7 @@ pub struct Kind {
 }
 
 /// What most kinds are.
-const PLAIN: Kind = Kind {
+pub const PLAIN: Kind = Kind {
     name: "",
     prepare: nothing_near,
     attempt: nothing_near,
@@ -60,7 +59,7 @@ fn client(far: &mut Far) -> Attempt<'_> {
 fn bytes(far: &mut Far) -> Attempt<'_> {
     Box::pin(async {
         far.send(3).await;
-        corio::yield_now().await;
+        turn().await;
         far.send(300).await;
     })
 }
@@ -75,7 +74,7 @@ fn end(far: &mut Far) -> Attempt<'_> {
 /// Reads what is on its way, until the other side has room again.
 fn drain(far: &mut Far) -> Attempt<'_> {
     Box::pin(async {
-        while corio::timeout(Duration::from_millis(2), far.hear()).await.is_ok() {}
+        while corio::timeout(Duration::from_millis(2), far.hear()).await == Ok(true) {}
     })
 }
 
@@ -162,7 +161,7 @@ pub static KINDS: &[Kind] = &[
         name: "read_until",
         attempt: |near| {
             Box::pin(async {
-                let record = near.stream().read_until(&[0, 0], 5000).await.unwrap();
+                let record = near.stream().read_until(b"\r\n", 5000).await.unwrap();
                 near.taken.take(&record);
             })
         },
@@ -173,14 +172,11 @@ pub static KINDS: &[Kind] = &[
         name: "read_line",
         attempt: |near| {
             Box::pin(async {
-                // The number of the eleventh word is a line's end, and of its like in each page.
-                match near.stream().read_line(60_000).await {
-                    Ok(line) => near.taken.take(&line),
-                    Err(error) => panic!("{error}"),
-                }
+                let line = near.stream().read_line(5000).await.unwrap();
+                near.taken.take(&line);
             })
         },
-        stimulus: |far| Box::pin(far.send(2100)),
+        stimulus: bytes,
         ..PLAIN
     },
     Kind {
@@ -189,7 +185,7 @@ pub static KINDS: &[Kind] = &[
             Box::pin(async {
                 let Near { stream, rest, .. } = near;
                 stream.as_mut().unwrap().read_to_end(rest).await.unwrap();
-                assert_eq!(*rest, numbered(0, 3000));
+                assert_eq!(*rest, pattern(0, 3000));
             })
         },
         stimulus: end,
@@ -225,8 +221,8 @@ pub static KINDS: &[Kind] = &[
         name: "write",
         attempt: |near| {
             Box::pin(async {
-                let bytes = numbered(near.written, 5000);
-                near.stream().write(&bytes).await.unwrap();
+                let bytes = pattern(near.written, 5000);
+                near.stream().write(bytes).await.unwrap();
                 near.written += 5000;
             })
         },
@@ -237,8 +233,8 @@ pub static KINDS: &[Kind] = &[
         prepare: fill_outbox,
         attempt: |near| {
             Box::pin(async {
-                let bytes = numbered(near.written, 5000);
-                near.stream().write(&bytes).await.unwrap();
+                let bytes = pattern(near.written, 5000);
+                near.stream().write(bytes).await.unwrap();
                 near.written += 5000;
             })
         },
@@ -251,7 +247,7 @@ pub static KINDS: &[Kind] = &[
         prepare: fill_outbox,
         attempt: |near| {
             Box::pin(async {
-                let bytes = numbered(near.written, 5000);
+                let bytes = pattern(near.written, 5000);
                 near.stream().write_owned(bytes).await.unwrap();
                 near.written += 5000;
             })
@@ -305,11 +301,7 @@ pub static KINDS: &[Kind] = &[
         keeps_stream: true,
         ..PLAIN
     },
-    Kind {
-        name: "sleep",
-        attempt: |_| Box::pin(corio::sleep(Duration::from_micros(50))),
-        ..PLAIN
-    },
+    Kind { name: "sleep", attempt: |_| Box::pin(corio::sleep(Duration::from_micros(50))), ..PLAIN },
     Kind {
         name: "timeout",
         attempt: |_| {

@@ -1,13 +1,49 @@
 //! Two ends of a connection and a listener: the near end is tried, the far end provokes and checks.
 
 use std::cell::Cell;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use corio::net::{ListenOptions, TcpListener, TcpStream};
+use corio::signal::Signals;
 use corio::time::{Instant, Interval};
 
 use super::kinds::Kind;
-use super::support::{Checker, bounded, numbered, until};
+use super::support::{Random, bounded, until};
+use super::turn;
+
+/// After so many bytes the pattern begins anew.
+const PATTERN_BYTES: usize = 65_500;
+
+/// Bytes that show every loss, doubling and exchange, in lines of a hundred. They are many, so they
+/// are made once and compared as a whole.
+pub fn pattern(from: u64, length: usize) -> &'static [u8] {
+    static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut random = Random::new(1);
+        let mut bytes: Vec<u8> = (0..PATTERN_BYTES).map(|_| random.below(256) as u8).collect();
+        for line in bytes.chunks_mut(100) {
+            line[98..].copy_from_slice(b"\r\n");
+        }
+        bytes.repeat(3)
+    });
+    let start = (from % PATTERN_BYTES as u64) as usize;
+    &PATTERN[start..start + length]
+}
+
+/// Takes the pattern in.
+#[derive(Default)]
+pub struct Checker {
+    pub position: u64,
+}
+
+impl Checker {
+    #[track_caller]
+    pub fn take(&mut self, bytes: &[u8]) {
+        let due = pattern(self.position, bytes.len());
+        assert!(bytes == due, "bytes after {} were lost, doubled or moved", self.position);
+        self.position += bytes.len() as u64;
+    }
+}
 
 /// What the attempts borrow, and what they noted of their success.
 pub struct Near {
@@ -21,6 +57,8 @@ pub struct Near {
     pub rest: Vec<u8>,
     pub ticks: Interval,
     pub last_tick: Option<Instant>,
+    pub signals: Option<Signals>,
+    pub signal_count: usize,
 }
 
 /// What provokes and checks.
@@ -31,6 +69,8 @@ pub struct Far {
     pub heard: Checker,
     /// Connections to the near listener.
     pub clients: Vec<TcpStream>,
+    /// Signals that were sent to this process.
+    pub signal_count: usize,
     pub address: std::net::SocketAddr,
 }
 
@@ -40,17 +80,17 @@ pub struct Stage {
     pub far: Far,
 }
 
-/// Smaller buffers than usual, so that a writer is blocked sooner; much smaller ones than a segment
-/// of the loopback would stall TCP itself.
+/// A smaller buffer than usual, so that a writer is blocked sooner.
 fn options() -> ListenOptions {
-    ListenOptions::new().send_buffer(100_000).receive_buffer(100_000)
+    ListenOptions::new().nodelay(true).send_buffer(100_000)
 }
 
 impl Stage {
-    pub async fn new(_kind: &Kind) -> Stage {
+    pub async fn new() -> Stage {
         let near_listener = options().bind("127.0.0.1:0").await.unwrap();
         let far_listener = options().bind("127.0.0.1:0").await.unwrap();
         let far_stream = TcpStream::connect(near_listener.local_addr().unwrap()).await.unwrap();
+        far_stream.set_nodelay(true).unwrap();
         let near = Near {
             stream: Some(near_listener.accept().await.unwrap()),
             accepted: Vec::new(),
@@ -60,6 +100,8 @@ impl Stage {
             rest: Vec::new(),
             ticks: corio::interval(Duration::from_micros(100)),
             last_tick: None,
+            signals: None,
+            signal_count: 0,
             listener: near_listener,
         };
         let far = Far {
@@ -67,6 +109,7 @@ impl Stage {
             sent: 0,
             heard: Checker::default(),
             clients: Vec::new(),
+            signal_count: 0,
             address: near.listener.local_addr().unwrap(),
             listener: far_listener,
         };
@@ -78,6 +121,7 @@ impl Stage {
         let Stage { near, far } = self;
         far.send(10).await;
         bounded(near.take_all(far.sent)).await;
+        bounded(far.hear_all(near.written)).await;
         near.write(10).await;
         bounded(far.hear_all(near.written)).await;
         while near.accepted.len() < far.clients.len() {
@@ -87,6 +131,12 @@ impl Stage {
             stream.abort();
         }
         far.clients.clear();
+        while let Ok(connected) = corio::timeout(Duration::ZERO, far.listener.accept()).await {
+            connected.unwrap().abort();
+        }
+        while near.signal_count < far.signal_count {
+            bounded(near.take_signal()).await;
+        }
     }
 
     /// The end of a stage: what was written arrives whole, and everything is let go of.
@@ -110,6 +160,11 @@ impl Near {
         self.stream.as_mut().unwrap()
     }
 
+    pub async fn take_signal(&mut self) {
+        self.signals.as_ref().unwrap().recv().await.unwrap();
+        self.signal_count += 1;
+    }
+
     async fn take_all(&mut self, sent: u64) {
         while self.taken.position < sent {
             let chunk = self.stream().read_chunk().await.unwrap();
@@ -118,8 +173,8 @@ impl Near {
     }
 
     async fn write(&mut self, count: usize) {
-        let bytes = numbered(self.written, count);
-        self.stream().write(&bytes).await.unwrap();
+        let bytes = pattern(self.written, count);
+        self.stream().write(bytes).await.unwrap();
         self.written += count as u64;
     }
 
@@ -127,8 +182,8 @@ impl Near {
     pub async fn fill_outbox(&mut self) {
         let mut refused_count = 0;
         while refused_count < 10 {
-            let bytes = numbered(self.written, 40_000);
-            match corio::timeout(Duration::ZERO, self.stream().write(&bytes)).await {
+            let bytes = pattern(self.written, 40_000);
+            match corio::timeout(Duration::ZERO, self.stream().write(bytes)).await {
                 Ok(written) => {
                     written.unwrap();
                     self.written += 40_000;
@@ -136,29 +191,38 @@ impl Near {
                 }
                 Err(_) => refused_count += 1,
             }
-            corio::yield_now().await;
+            turn().await;
         }
     }
 }
 
 impl Far {
     pub async fn send(&mut self, count: usize) {
-        let bytes = numbered(self.sent, count);
-        self.stream.write(&bytes).await.unwrap();
+        let bytes = pattern(self.sent, count);
+        self.stream.write(bytes).await.unwrap();
         self.sent += count as u64;
     }
 
-    pub async fn hear(&mut self) {
+    /// Reads what comes next; false at the end.
+    pub async fn hear(&mut self) -> bool {
         let chunk = self.stream.read_chunk().await.unwrap();
-        self.heard.take(&chunk.expect("more was written"));
+        chunk.is_some_and(|chunk| {
+            self.heard.take(&chunk);
+            true
+        })
     }
 
     pub async fn hear_all(&mut self, written: u64) {
         while self.heard.position < written {
-            self.hear().await;
+            assert!(self.hear().await, "more was written");
         }
         assert_eq!(self.heard.position, written, "more arrived than was written");
     }
+}
+
+/// Descriptors of this process.
+pub fn descriptor_count() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 /// What is in use.
@@ -174,7 +238,7 @@ impl Census {
     pub fn take() -> Census {
         let stats = corio::stats();
         Census {
-            descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
+            descriptors: descriptor_count(),
             operations: stats.operations_in_flight,
             buffers: stats.buffers_in_use,
             tasks: stats.tasks,

@@ -20,7 +20,7 @@ fn poll_write(stream: &mut TcpStream, bytes: &[u8]) -> Poll<std::io::Result<usiz
 
 #[corio::test]
 async fn poll_write_never_accepts_beyond_the_mark() {
-    let (_reader, mut writer) = pair_with(&ListenOptions::new().send_buffer(16 << 10)).await;
+    let (_reader, mut writer) = pair_with(&ListenOptions::new().send_buffer(256 << 10)).await;
     let mut accepted = 0;
     // All of this is one poll: nothing is sent meanwhile.
     while let Poll::Ready(count) = poll_write(&mut writer, &[1; 50_000]) {
@@ -105,7 +105,7 @@ async fn lines_of_a_buffered_reader_are_whole() {
 
 #[corio::test]
 async fn poll_write_mixed_with_write_keeps_order_and_never_hangs() {
-    let (mut reader, mut writer) = pair_with(&ListenOptions::new().send_buffer(16 << 10)).await;
+    let (mut reader, mut writer) = pair_with(&ListenOptions::new().send_buffer(256 << 10)).await;
     const ROUNDS: u64 = 40;
     let writing = corio::spawn(async move {
         for round in 0..ROUNDS {
@@ -133,7 +133,7 @@ async fn poll_write_mixed_with_write_keeps_order_and_never_hangs() {
 
 #[corio::test]
 async fn a_poll_write_behind_a_waiting_write_goes_on_when_that_is_given_up() {
-    let (mut reader, writer) = pair_with(&ListenOptions::new().send_buffer(16 << 10)).await;
+    let (mut reader, writer) = pair_with(&ListenOptions::new().send_buffer(256 << 10)).await;
     let (_unused, mut half) = writer.into_split();
     let mut filled = 0;
     let mut waiting = loop {
@@ -162,7 +162,7 @@ async fn a_poll_write_behind_a_waiting_write_goes_on_when_that_is_given_up() {
 
 #[corio::test]
 async fn a_poll_flush_waits_until_everything_is_sent() {
-    let (mut reader, mut writer) = pair_with(&ListenOptions::new().send_buffer(16 << 10)).await;
+    let (mut reader, mut writer) = pair_with(&ListenOptions::new().send_buffer(256 << 10)).await;
     writer.write_owned(numbered(0, 1 << 20)).await.unwrap();
     settle().await;
     let mut flushing = Box::pin(poll_fn(|context| Pin::new(&mut writer).poll_flush(context)));

@@ -16,7 +16,7 @@ use crate::support::{
 
 /// A reader and a writer with little room between them.
 async fn narrow_pair() -> (TcpStream, TcpStream) {
-    pair_with(&ListenOptions::new().send_buffer(16 << 10)).await
+    pair_with(&ListenOptions::new().send_buffer(256 << 10)).await
 }
 
 /// Writes zeroes until the kernel and the outbox are full; how many.

@@ -66,6 +66,9 @@ pub(crate) struct Options {
     /// How long the server polls before sleeping: `adaptive`, `off`, or microseconds
     #[arg(long, value_name = "HOW", conflicts_with = "connect")]
     busy_poll: Option<BusyPoll>,
+    /// The same for the load generator [default: adaptive on a CPU of its own]
+    #[arg(long, value_name = "HOW")]
+    load_busy_poll: Option<BusyPoll>,
     /// Upper limit of the receive buffers that the server's connections share
     #[arg(long, value_name = "N", value_parser = arguments::buffers, conflicts_with = "connect")]
     buffers_max: Option<u16>,
@@ -161,7 +164,7 @@ fn bench_child(options: &Options, placement: &Placement) -> Result<(), Failure> 
     .map_err(Failure::work)?;
 
     let plan = plan(options, server.address(), Some(server.process_id()));
-    let mut outcome = run_load(&plan, placement)?;
+    let mut outcome = run_load(&plan, placement, options.load_busy_poll)?;
     let enters = match server.finish() {
         Ok(counters) => counters["enters"].as_u64(),
         Err(failure) => {
@@ -179,7 +182,7 @@ fn bench_outside(
     address: SocketAddr,
 ) -> Result<(), Failure> {
     let plan = plan(options, address, options.pid);
-    let outcome = run_load(&plan, placement)?;
+    let outcome = run_load(&plan, placement, options.load_busy_poll)?;
     report(options, placement, &plan, &outcome, None)
 }
 
@@ -197,13 +200,20 @@ fn plan(options: &Options, address: SocketAddr, server_process: Option<u32>) -> 
 }
 
 /// Runs the load generator on its own CPU, on a runtime like any other.
-fn run_load(plan: &Plan, placement: &Placement) -> Result<Outcome, Failure> {
+fn run_load(
+    plan: &Plan,
+    placement: &Placement,
+    busy_poll: Option<BusyPoll>,
+) -> Result<Outcome, Failure> {
     let mut builder = corio::Runtime::builder();
     if let Some(Cpu(cpu)) = placement.load {
         builder = builder.pin(cpu);
     }
     if placement.is_shared() {
         builder = builder.busy_poll(corio::BusyPoll::Off);
+    }
+    if let Some(busy_poll) = busy_poll {
+        builder = builder.busy_poll(busy_poll.setting());
     }
     let runtime = builder.build().map_err(|error| Failure::work(error.to_string()))?;
     let outcome = runtime.block_on(load::run(plan.clone())).map_err(Failure::work)?;

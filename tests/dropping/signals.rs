@@ -1,0 +1,41 @@
+//! Waits for signals, in a process in which every thread has them blocked.
+
+use std::process::Command;
+
+use corio::signal::{Signal, Signals};
+
+use super::kinds::{Kind, PLAIN};
+use super::stage::Far;
+use super::{Attempt, Ending, alone, child, try_in_a_runtime};
+
+fn kill(far: &mut Far) -> Attempt<'_> {
+    Box::pin(async {
+        let process = std::process::id().to_string();
+        assert!(Command::new("kill").args(["-USR1", &process]).status().unwrap().success());
+        far.signal_count += 1;
+    })
+}
+
+static SIGNAL: Kind = Kind {
+    name: "signal",
+    prepare: |near| {
+        Box::pin(async {
+            near.signals.get_or_insert_with(|| Signals::new([Signal::User1]).unwrap());
+        })
+    },
+    attempt: |near| Box::pin(near.take_signal()),
+    stimulus: kill,
+    ..PLAIN
+};
+
+#[test]
+fn a_wait_for_a_signal_can_be_dropped_or_forgotten_after_each_poll() {
+    let module = module_path!().split_once("::").unwrap().1;
+    let test = "a_wait_for_a_signal_can_be_dropped_or_forgotten_after_each_poll";
+    if child::rerun(&format!("{module}::{test}"), &["env", "--block-signal=USR1"]).is_some() {
+        return;
+    }
+    let _alone = alone();
+    try_in_a_runtime(&SIGNAL, Ending::Drop);
+    try_in_a_runtime(&SIGNAL, Ending::Forget);
+}

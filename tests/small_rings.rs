@@ -1,0 +1,140 @@
+//! Rings that are much too small for their work: nothing is lost, nobody stalls, nothing spins.
+
+#[path = "support/child.rs"]
+mod child;
+mod support;
+
+use std::rc::Rc;
+
+use corio::net::{ListenOptions, TcpListener, TcpStream};
+use corio::{Builder, Runtime, Stats};
+use support::{bounded, pair};
+
+fn tiny() -> Builder {
+    Runtime::builder().ring_entries(2).completion_entries(4)
+}
+
+fn message(connection: usize, round: usize) -> Vec<u8> {
+    format!("connection {connection} round {round};").into_bytes()
+}
+
+async fn echo(mut stream: TcpStream) {
+    while let Some(chunk) = stream.read_chunk().await.unwrap() {
+        stream.write_owned(chunk).await.unwrap();
+    }
+}
+
+async fn exchange(stream: &mut TcpStream, connection: usize, rounds: usize) {
+    for round in 0..rounds {
+        let sent = message(connection, round);
+        stream.write(&sent).await.unwrap();
+        let mut received = vec![0; sent.len()];
+        stream.read_exact(&mut received).await.unwrap();
+        assert_eq!(received, sent);
+    }
+}
+
+#[test]
+fn a_hundred_thousand_sends_pass_through_a_ring_of_two() {
+    const PAIRS: usize = 100;
+    const ROUNDS: usize = 500;
+    let runtime = Runtime::builder().ring_entries(2).build().unwrap();
+    runtime.block_on(bounded(async {
+        let mut tasks = Vec::new();
+        for connection in 0..PAIRS {
+            let (mut client, server) = pair().await;
+            corio::spawn(echo(server));
+            tasks.push(corio::spawn(async move {
+                exchange(&mut client, connection, ROUNDS).await;
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+    }));
+    let stats = runtime.stats();
+    let sends = (2 * PAIRS * ROUNDS) as u64;
+    assert!(stats.submissions >= sends, "{stats:?}");
+    assert!(stats.submission_overflows > 0, "the ring was never too small: {stats:?}");
+    assert!(stats.enters < sends, "two submissions an enter: {stats:?}");
+    assert!(stats.turns < sends && stats.polls < 3 * sends, "it spins: {stats:?}");
+    assert_eq!(stats.lost_completions, 0);
+}
+
+/// Three thousand connections, each of which is heard of in each round.
+async fn crowd(rounds: usize) {
+    const CONNECTIONS: usize = 3000;
+    let listener = ListenOptions::new().backlog(4096).bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = Rc::new(listener);
+    corio::spawn(accept_all(Rc::clone(&listener)));
+    let clients: Vec<_> = (0..CONNECTIONS)
+        .map(|connection| {
+            corio::spawn(async move {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                exchange(&mut client, connection, rounds).await;
+                client
+            })
+        })
+        .collect();
+    let mut streams = Vec::new();
+    for client in clients {
+        streams.push(client.await.unwrap());
+    }
+    // All of them are open now, and all write at once.
+    let again: Vec<_> = streams
+        .into_iter()
+        .enumerate()
+        .map(|(connection, mut client)| {
+            corio::spawn(async move { exchange(&mut client, connection, rounds).await })
+        })
+        .collect();
+    for client in again {
+        client.await.unwrap();
+    }
+}
+
+async fn accept_all(listener: Rc<TcpListener>) {
+    while let Ok(stream) = listener.accept().await {
+        corio::spawn(echo(stream));
+    }
+}
+
+#[track_caller]
+fn assert_sound(stats: &Stats) {
+    assert_eq!((stats.lost_completions, stats.foreign_completions), (0, 0), "{stats:?}");
+    assert!(stats.enters < 4 * (stats.submissions + stats.completions), "it spins: {stats:?}");
+}
+
+#[test]
+fn three_thousand_connections_echo_through_a_completion_queue_of_four() {
+    let module = module_path!().split_once("::").map_or(String::new(), |it| format!("{}::", it.1));
+    let test = "three_thousand_connections_echo_through_a_completion_queue_of_four";
+    let limit = "ulimit -n 7000 && exec \"$@\"";
+    if child::rerun(&format!("{module}{test}"), &["sh", "-c", limit, "sh"]).is_some() {
+        return;
+    }
+    let runtime = tiny().build().unwrap();
+    runtime.block_on(bounded(crowd(2)));
+    assert_sound(&runtime.stats());
+    assert_eq!(runtime.close().leaked_operations, 0);
+}
+
+#[test]
+fn a_tiny_ring_ends_in_good_order_with_a_crowd_outstanding() {
+    let runtime = tiny().build().unwrap();
+    runtime.block_on(bounded(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for _ in 0..200 {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let server = listener.accept().await.unwrap();
+            corio::spawn(echo(client));
+            corio::spawn(echo(server));
+        }
+        support::until_stats(|stats| stats.operations_in_flight > 400).await;
+    }));
+    let stats = runtime.stats();
+    assert_sound(&stats);
+    let report = runtime.close();
+    assert_eq!((report.leaked_operations, report.cancelled_tasks), (0, 400), "{report:?}");
+}
