@@ -185,7 +185,7 @@ struct Tally {
 
 fn run_server(is_measured: bool) -> Outcome<()> {
     let wanted = match env::var("CORIO_BENCH_SIZE") {
-        Ok(text) => text.parse()?,
+        Ok(text) => text.parse().map_err(|_| format!("CORIO_BENCH_SIZE is `{text}`, no number"))?,
         Err(_) if is_measured => CONNECTIONS,
         Err(_) => CONNECTIONS_IN_TESTS,
     };

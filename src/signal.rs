@@ -6,11 +6,12 @@
 
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
 
 use crate::driver::{Fd, Op, Payload, open_signals, read_signal};
 use crate::executor::Core;
-use crate::executor::operation::Operation;
+use crate::executor::operation::{Operation, core_for};
 
 /// A signal that a server is sent. See signal(7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +70,10 @@ impl Signals {
     /// If no runtime runs on this thread.
     #[track_caller]
     pub fn new(signals: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
-        let core = Core::current();
+        Signals::on(Core::current(), signals)
+    }
+
+    fn on(core: Rc<Core>, signals: impl IntoIterator<Item = Signal>) -> io::Result<Signals> {
         let wanted: Vec<Signal> = signals.into_iter().collect();
         let numbers: Vec<i32> = NUMBERS
             .iter()
@@ -118,9 +122,18 @@ impl fmt::Debug for Signals {
 ///
 /// As [`Signals::new`].
 ///
+/// # Panics
+///
+/// When it is polled, if no runtime runs on that thread.
+///
 /// # Cancellation
 ///
 /// **Strict**: an interrupt that comes later stays pending for the next call.
-pub async fn ctrl_c() -> io::Result<()> {
-    Signals::new([Signal::Interrupt])?.recv().await.map(|_| ())
+#[track_caller]
+pub fn ctrl_c() -> impl Future<Output = io::Result<()>> {
+    let called_at = Location::caller();
+    async move {
+        let signals = Signals::on(core_for(called_at), [Signal::Interrupt])?;
+        signals.recv().await.map(|_| ())
+    }
 }

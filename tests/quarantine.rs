@@ -2,10 +2,6 @@
 //! the kernel writes into freed memory (`support/quarantine.rs`); and tests of that allocator.
 #![allow(unsafe_code)] // Shows that the allocator sees what it should: writes into freed memory.
 
-#[path = "backpressure.rs"]
-mod backpressure;
-#[path = "closing.rs"]
-mod closing;
 #[path = "dropping.rs"]
 mod dropping;
 #[path = "support/quarantine.rs"]
@@ -18,7 +14,7 @@ mod support;
 #[path = "streams/writing.rs"]
 mod writing;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -81,6 +77,51 @@ fn a_write_into_freed_memory_ends_the_process() {
     }
 }
 
+/// Whoever sends from memory that was freed sends the allocator's pattern instead of this.
+const SENT: u8 = 0x5a;
+
+/// Reads until the end or a reset, and looks at each byte.
+fn assert_sent(mut peer: std::net::TcpStream) -> std::thread::JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let (mut buffer, mut total) = (vec![0; 100_000], 0);
+        while let Ok(count @ 1..) = peer.read(&mut buffer) {
+            assert!(buffer[..count].iter().all(|byte| *byte == SENT), "foreign memory was sent");
+            total += count;
+        }
+        total
+    })
+}
+
+#[test]
+fn sends_that_are_given_up_send_nothing_but_what_was_written() {
+    let runtime = own_memory();
+    let mut peers = Vec::new();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for round in 0..40 {
+            let (peer, mut stream) = connections(&listener, 1).await.remove(0);
+            peers.push(assert_sent(peer));
+            stream.write_owned(vec![SENT; 4 << 20]).await.unwrap();
+            for _ in 0..round % 7 {
+                corio::yield_now().await;
+            }
+            let waiting = vec![SENT; 200_000];
+            let _ = corio::timeout(Duration::ZERO, stream.write(&waiting)).await;
+            drop(waiting);
+            corio::sleep(Duration::from_micros(round * 20)).await;
+            match round % 3 {
+                0 => stream.abort(),
+                1 => stream.set_linger(Duration::from_micros(200)),
+                _ => {}
+            }
+        }
+    });
+    drop(runtime);
+    let total: usize = peers.into_iter().map(|peer| peer.join().unwrap()).sum();
+    assert!(total > 4 << 20, "{total}");
+    quarantine::check();
+}
+
 /// Peers that send whatever happens to their connection, from a thread of their own.
 fn flood(peers: Vec<std::net::TcpStream>) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
@@ -113,7 +154,6 @@ fn own_memory() -> Runtime {
 
 #[test]
 fn receives_into_own_memory_write_nowhere_else() {
-    let _alone = dropping::alone();
     let runtime = own_memory();
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -149,7 +189,6 @@ fn receives_into_own_memory_write_nowhere_else() {
 
 #[test]
 fn a_teardown_with_receives_and_sends_outstanding_leaves_the_heap_alone() {
-    let _alone = dropping::alone();
     for _ in 0..10 {
         let runtime = own_memory();
         let peers = runtime.block_on(async {

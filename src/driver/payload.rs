@@ -42,7 +42,7 @@ impl Payload {
             &bytes[skipped..]
         });
         let rests = rests.filter(|rest| !rest.is_empty());
-        rests.map(|rest| piece(rest)).collect()
+        rests.map(piece).collect()
     }
 }
 
@@ -195,7 +195,7 @@ impl Batch {
         Box::new(Batch { segments, pieces: Vec::new(), header })
     }
 
-    pub(crate) fn into_segments(self: Box<Self>) -> Vec<Segment> {
+    pub(crate) fn into_segments(self) -> Vec<Segment> {
         self.segments
     }
 

@@ -188,6 +188,9 @@ pub(super) fn register_pools(
     Ok(())
 }
 
+/// Whether a feature works, by a real operation.
+type Trial = fn(&mut IoUring) -> io::Result<bool>;
+
 /// A trial: what the operation answered, and whether it went on.
 type Answers = Vec<(i32, bool)>;
 
@@ -214,7 +217,7 @@ fn try_operations(ring: &mut IoUring, features: &mut Features) -> io::Result<()>
         let text = format!("io_uring is refused: a no-op answered {nop:?}; cure: report this");
         return Err(io::Error::other(text));
     }
-    let trials: [(Feature, fn(&mut IoUring) -> io::Result<bool>); 7] = [
+    let trials: [(Feature, Trial); 7] = [
         (Feature::RegisteredRing, try_registered_ring),
         (Feature::AbsTimer, try_abs_timer),
         (Feature::NoIowait, try_no_iowait),

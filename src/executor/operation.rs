@@ -8,14 +8,22 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::slots::{Done, Receive, Start};
 use super::task::AnyTask;
-use super::{Core, Life};
+use super::{Core, Life, NO_RUNTIME};
 use crate::driver::{Fd, Op, Payload, Token};
+
+/// The core that an async function runs on. It is first polled somewhere else than it is called:
+/// if there is no core, the panic names who called it.
+pub(crate) fn core_for(called_at: &Location<'_>) -> Rc<Core> {
+    let core = Core::try_current();
+    core.unwrap_or_else(|| panic!("{NO_RUNTIME} (called at {called_at})"))
+}
 
 /// What the slot and the future share.
 #[derive(Default)]
@@ -100,10 +108,13 @@ impl Future for Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
+        // It is not to be woken any more, and if its drop panics, then here and not in the core.
+        let waker = self.answer.waker.take();
         if self.answer.result.get().is_none()
             && let Some(token) = self.token
         {
             self.core.cancel(token);
         }
+        drop(waker);
     }
 }

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
+use super::Core;
+
 /// Something that went wrong with nobody waiting for it. `Builder::on_unhandled` hears of it; by
 /// default it is one line on standard error.
 #[derive(Debug)]
@@ -35,6 +37,9 @@ pub enum Unhandled {
     },
     /// A waker that is not corio's panicked when it was woken.
     WakerPanicked,
+    /// A value that somebody left to the runtime, such as bytes to send, panicked when it was
+    /// dropped.
+    DropPanicked,
 }
 
 impl fmt::Display for Unhandled {
@@ -57,6 +62,7 @@ impl fmt::Display for Unhandled {
                 "{count} operations did not end by the deadline of teardown; their memory is leaked"
             ),
             Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
+            Unhandled::DropPanicked => f.write_str("a value panicked when the runtime dropped it"),
         }
     }
 }
@@ -71,6 +77,15 @@ pub(crate) fn contain(run: impl FnOnce()) -> bool {
 pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(another);
+    }
+}
+
+impl Core {
+    /// Drops what somebody left to the runtime. If that panics it is told, and the core goes on.
+    pub(crate) fn drop_foreign<T>(&self, value: T) {
+        if !contain(|| drop(value)) {
+            self.report(&Unhandled::DropPanicked);
+        }
     }
 }
 

@@ -12,7 +12,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::report::contain;
 use super::task::{AnyTask, Phase};
 use super::{Core, Life, Unhandled};
 use crate::driver::AnyDriver;
@@ -50,13 +49,13 @@ impl Core {
         // What is dropped here may be foreign: wakers of timers, segments of an outbox.
         let timers = self.timers.borrow_mut().drain();
         for waker in timers {
-            contain(|| drop(waker));
+            self.drop_foreign(waker);
         }
         for errand in self.armings.take() {
-            contain(|| drop(errand));
+            self.drop_foreign(errand);
         }
         for errand in self.flushes.take() {
-            contain(|| drop(errand));
+            self.drop_foreign(errand);
         }
         let driver = std::mem::replace(&mut *self.driver.borrow_mut(), AnyDriver::Closed);
         match report.leaked_operations {

@@ -89,6 +89,8 @@ pub(crate) struct Stream {
     flush_asked: Cell<bool>,
     /// The send in flight.
     sending: Cell<Option<Token>>,
+    /// A send ended before it had sent all it was given.
+    send_was_short: Cell<bool>,
     /// Bytes that the waiting reader needs; 0 when nobody waits.
     demand: Cell<usize>,
     reader: RefCell<Option<Waker>>,
@@ -121,6 +123,7 @@ impl Stream {
             arm_asked: Cell::new(false),
             flush_asked: Cell::new(false),
             sending: Cell::new(None),
+            send_was_short: Cell::new(false),
             demand: Cell::new(0),
             reader: RefCell::default(),
             watcher: RefCell::default(),
@@ -276,15 +279,27 @@ impl Stream {
         self.wake_reader();
     }
 
-    /// What it means that nothing more comes: FIN, unless a send was told of the connection's
-    /// failure. The kernel tells that once; a receive that comes second finds a bare end, and a
+    /// What it means that nothing more comes: FIN, unless a send met the connection's failure
+    /// first. The kernel tells that once; a receive that comes second finds a bare end, and a
     /// truncated input must not look like a whole one. A send after FIN fails with the two errors
     /// that are let through here.
     fn end_of_input(&self) -> End {
-        match self.outbox.borrow().error() {
-            None | Some(libc::EPIPE | libc::ENOTCONN) => End::Eof,
+        let error = self.outbox.borrow().error();
+        match error {
+            Some(libc::EPIPE | libc::ENOTCONN) | None if self.is_cut_off() => {
+                End::Error(libc::ECONNRESET)
+            }
+            Some(libc::EPIPE | libc::ENOTCONN) | None => End::Eof,
             Some(error) => End::Error(error),
         }
+    }
+
+    /// Whether the connection went away under a send. One that was partly done then tells what it
+    /// did, and the error is lost.
+    fn is_cut_off(&self) -> bool {
+        let (fd, driver) = (self.fd.raw(), &self.core.driver);
+        let was_sending = self.sending.get().is_some() || self.send_was_short.get();
+        was_sending && driver.borrow_mut().peer_address(fd).is_err()
     }
 
     fn receive_failed(&self, error: i32) {

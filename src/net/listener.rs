@@ -90,11 +90,16 @@ impl TcpListener {
     ///
     /// As [`ListenOptions::bind`].
     ///
+    /// # Panics
+    ///
+    /// When it is polled, if no runtime runs on that thread.
+    ///
     /// # Cancellation
     ///
     /// **Strict**: it does not wait.
-    pub async fn bind(address: impl Address) -> io::Result<TcpListener> {
-        ListenOptions::new().bind(address).await
+    #[track_caller]
+    pub fn bind(address: impl Address) -> impl Future<Output = io::Result<TcpListener>> {
+        ListenOptions::new().bind_from(Location::caller(), address)
     }
 
     pub(super) fn from_fd(

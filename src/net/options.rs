@@ -1,12 +1,13 @@
 //! How a listener is made.
 
 use std::io;
+use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Address, TcpListener};
 use crate::driver::SocketOption;
-use crate::executor::Core;
+use crate::executor::operation::core_for;
 
 /// Settings for a [`TcpListener`]. Socket options of the listener hold for the streams it accepts,
 /// see tcp(7).
@@ -104,13 +105,22 @@ impl ListenOptions {
     ///
     /// # Panics
     ///
-    /// If no runtime runs on this thread.
+    /// When it is polled, if no runtime runs on that thread.
     ///
     /// # Cancellation
     ///
     /// **Strict**: it does not wait.
-    pub async fn bind(&self, address: impl Address) -> io::Result<TcpListener> {
-        let core = Core::current();
+    #[track_caller]
+    pub fn bind(&self, address: impl Address) -> impl Future<Output = io::Result<TcpListener>> {
+        self.clone().bind_from(Location::caller(), address)
+    }
+
+    pub(super) async fn bind_from(
+        self,
+        called_at: &'static Location<'static>,
+        address: impl Address,
+    ) -> io::Result<TcpListener> {
+        let core = core_for(called_at);
         let address = address.to_socket_addr()?;
         let raw = core.driver.borrow_mut().open_socket(&address)?;
         let fd = core.fd(raw);

@@ -127,6 +127,8 @@ impl<T> Drop for JoinHandle<T> {
         let header = self.task.header();
         header.has_handle.set(false);
         if header.phase.get() != Phase::Finished {
+            // Nobody is to be woken any more, and if the waker's drop panics, then here.
+            drop(header.joiner.take());
             return;
         }
         match self.core.upgrade() {

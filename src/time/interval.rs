@@ -1,6 +1,6 @@
 //! Ticks at a fixed period.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -56,17 +56,39 @@ pub struct Interval {
     missed: MissedTickBehavior,
 }
 
+/// The future of [`Interval::tick`].
+///
+/// # Cancellation
+///
+/// **Strict**: a tick that was not returned is still to come.
+///
+/// # Panics
+///
+/// Polling it panics if no runtime runs on this thread.
+#[must_use = "futures do nothing until they are awaited"]
+pub struct Tick<'a>(&'a mut Interval);
+
+impl Future for Tick<'_> {
+    type Output = Instant;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Instant> {
+        self.0.poll_tick(context)
+    }
+}
+
 impl Interval {
     /// Waits for the next tick, and returns when it was due.
     ///
     /// # Cancellation
     ///
     /// **Strict**: a tick that was not returned is still to come.
-    pub async fn tick(&mut self) -> Instant {
-        poll_fn(|context| self.poll_tick(context)).await
+    pub fn tick(&mut self) -> Tick<'_> {
+        Tick(self)
     }
 
     /// Polls for the next tick.
+    #[track_caller]
     pub fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<Instant> {
         match Pin::new(&mut self.sleep).poll(context) {
             Poll::Pending => Poll::Pending,

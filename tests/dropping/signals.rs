@@ -6,7 +6,7 @@ use corio::signal::{Signal, Signals};
 
 use super::kinds::{Kind, PLAIN};
 use super::stage::Far;
-use super::{Attempt, Ending, alone, child, try_in_a_runtime};
+use super::{Attempt, Ending, ran_in_a_child, try_in_a_runtime};
 
 fn kill(far: &mut Far) -> Attempt<'_> {
     Box::pin(async {
@@ -30,12 +30,10 @@ static SIGNAL: Kind = Kind {
 
 #[test]
 fn a_wait_for_a_signal_can_be_dropped_or_forgotten_after_each_poll() {
-    let module = module_path!().split_once("::").unwrap().1;
     let test = "a_wait_for_a_signal_can_be_dropped_or_forgotten_after_each_poll";
-    if child::rerun(&format!("{module}::{test}"), &["env", "--block-signal=USR1"]).is_some() {
+    if ran_in_a_child(module_path!(), test, &["env", "--block-signal=USR1"]) {
         return;
     }
-    let _alone = alone();
     try_in_a_runtime(&SIGNAL, Ending::Drop);
     try_in_a_runtime(&SIGNAL, Ending::Forget);
 }

@@ -3,15 +3,16 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{ErrorKind, Write};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use corio::Runtime;
 use corio::io::{IncompleteRead, LimitOverrun};
 use corio::net::TcpStream;
+use futures_util::AsyncBufRead;
 
 use crate::support::{
     assert_kind, bounded, numbered, pair, pair_with_std, poll_once, reset_by, run_with, settle,
@@ -202,6 +203,48 @@ async fn a_slice_of_fill_buf_stays_as_it_is_while_bytes_arrive_after_a_leaked_re
     let mut rest = vec![0; 64 * 50_000];
     bounded(reader.read_exact(&mut rest)).await.unwrap();
     assert!(rest == numbered(1000, 64 * 50_000));
+    drop(bounded(writing).await);
+}
+
+#[corio::test]
+async fn a_polled_slice_of_gathered_bytes_stays_where_it_is_after_a_leaked_read() {
+    const LENGTH: usize = 4 << 20;
+    let (writer, mut reader) = pair().await;
+    let leak_read = |reader: &mut TcpStream| {
+        let nowhere = Box::leak(vec![0; 2 * LENGTH].into_boxed_slice());
+        let mut leaked = Box::pin(reader.read_exact(nowhere));
+        assert!(poll_once(leaked.as_mut()).is_none());
+        std::mem::forget(leaked);
+    };
+    // What a demand holds beyond the share lies in one allocation, which grows.
+    leak_read(&mut reader);
+    writer.write(&numbered(0, LENGTH / 2)).await.unwrap();
+    bounded(writer.flush()).await.unwrap();
+    settle().await;
+    let mut position = 0;
+    while bounded(reader.fill_buf()).await.unwrap().len() <= 64 << 10 {
+        position += bounded(reader.read_chunk()).await.unwrap().unwrap().len();
+    }
+    leak_read(&mut reader);
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(shown) = Pin::new(&mut reader).poll_fill_buf(&mut context) else {
+        panic!("unread bytes are there")
+    };
+    let shown = shown.unwrap();
+    let copy = shown.to_vec();
+    assert!(copy == numbered(position as u64, copy.len()));
+    let rest = numbered((LENGTH / 2) as u64, LENGTH / 2);
+    let writing = corio::spawn(async move {
+        writer.write(&rest).await.unwrap();
+        writer
+    });
+    for _ in 0..10 {
+        settle().await;
+        assert!(shown == copy, "bytes moved under a lent slice");
+    }
+    let mut rest = vec![0; LENGTH - position];
+    bounded(reader.read_exact(&mut rest)).await.unwrap();
+    assert!(rest == numbered(position as u64, LENGTH - position));
     drop(bounded(writing).await);
 }
 

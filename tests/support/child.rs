@@ -8,7 +8,7 @@ const CHILD: &str = "CORIO_TEST_CHILD";
 
 /// Runs the test of this name once more in a child, and returns what it printed; `None` in the
 /// child, which goes on with the body. `prefix` is a command that starts another one, such as
-/// `env --block-signal=USR1`. The child has a minute.
+/// `env --block-signal=USR1`. The child has 20 seconds.
 #[track_caller]
 pub fn rerun(test: &str, prefix: &[&str]) -> Option<Output> {
     if std::env::var(CHILD).is_ok_and(|child| child == test) {
@@ -16,7 +16,7 @@ pub fn rerun(test: &str, prefix: &[&str]) -> Option<Output> {
     }
     let program = std::env::current_exe().expect("a test knows its own binary");
     let output = Command::new("timeout")
-        .arg("60")
+        .arg("20")
         .args(prefix)
         .arg(program)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
