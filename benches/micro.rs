@@ -111,8 +111,10 @@ impl Session {
             Some(first) => builder.pin(first.id),
             None => builder,
         };
+        // Many short samples: some of them meet no other program on their CPU.
         let criterion = Criterion::default()
-            .sample_size(50)
+            .sample_size(200)
+            .nresamples(10_000)
             .warm_up_time(Duration::from_millis(500))
             .measurement_time(Duration::from_secs(2))
             .configure_from_args();

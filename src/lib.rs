@@ -62,7 +62,7 @@ pub mod signal;
 
 mod runtime;
 
-pub use driver::{Feature, FeatureState, Features};
+pub use driver::{Driver, Feature, FeatureState, Features};
 pub use executor::{BusyPoll, CloseReport, Unhandled};
 pub use runtime::{Builder, Runtime, Stats, run, stats};
 pub use task::{JoinError, JoinHandle, spawn, yield_now};

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::driver::{BufferConfig, Features, RingSize};
+use crate::driver::{BufferConfig, Driver, Features, RingSize};
 use crate::executor::{BusyPoll, CloseReport, Config, Core, Unhandled, UnhandledHook, print};
 
 /// How long a loop with a CPU of its own polls before it sleeps, by default.
@@ -164,6 +164,7 @@ impl Core {
 /// # std::io::Result::Ok(())
 /// ```
 pub struct Builder {
+    driver: Option<Driver>,
     ring: RingSize,
     buffers: BufferConfig,
     busy_poll: Option<BusyPoll>,
@@ -177,6 +178,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
+            driver: None,
             ring: RingSize::default(),
             buffers: BufferConfig::default(),
             busy_poll: None,
@@ -196,6 +198,18 @@ impl Builder {
     pub fn busy_poll(mut self, busy_poll: BusyPoll) -> Builder {
         self.busy_poll = Some(busy_poll);
         self
+    }
+
+    /// The kernel interface under the loop. By default io_uring, and epoll where that is
+    /// unavailable; the environment's `CORIO_DRIVER=uring` or `epoll` has the last word.
+    pub fn driver(mut self, driver: Driver) -> Builder {
+        self.driver = Some(driver);
+        self
+    }
+
+    /// Refuses to start where io_uring is unavailable, instead of falling back to epoll.
+    pub fn require_io_uring(self) -> Builder {
+        self.driver(Driver::Uring)
     }
 
     /// Entries of the submission queue: 256 by default. More operations than that wait in user
@@ -284,7 +298,6 @@ impl Builder {
     /// the CPU to pin to is not one that this process may use, or if `CORIO_DISABLE` or
     /// `CORIO_DRIVER` say what corio does not know.
     pub fn build(self) -> io::Result<Runtime> {
-        check_driver_variable()?;
         let cpu_count = std::thread::available_parallelism().map_or(1, usize::from);
         if let Some(cpu) = self.pin {
             pin_to(cpu)?;
@@ -292,6 +305,7 @@ impl Builder {
         let own_cpu = self.pin.is_some() && cpu_count > 1;
         let default = if own_cpu { BusyPoll::Adaptive(BUSY_POLL_DEFAULT) } else { BusyPoll::Off };
         let core = Core::new(Config {
+            driver: self.driver,
             ring: self.ring,
             buffers: self.buffers,
             busy_poll: self.busy_poll.unwrap_or(default),
@@ -301,16 +315,6 @@ impl Builder {
             unhandled: self.unhandled,
         })?;
         Ok(Runtime { core })
-    }
-}
-
-fn check_driver_variable() -> io::Result<()> {
-    match std::env::var("CORIO_DRIVER").as_deref() {
-        Err(_) | Ok("" | "uring") => Ok(()),
-        Ok(other) => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("CORIO_DRIVER is `{other}`, which is no driver of this version; known: uring"),
-        )),
     }
 }
 

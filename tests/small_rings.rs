@@ -35,9 +35,9 @@ async fn exchange(stream: &mut TcpStream, connection: usize, rounds: usize) {
 }
 
 #[test]
-fn a_hundred_thousand_sends_pass_through_a_ring_of_two() {
+fn twenty_thousand_sends_pass_through_a_ring_of_two() {
     const PAIRS: usize = 100;
-    const ROUNDS: usize = 500;
+    const ROUNDS: usize = 100;
     let runtime = Runtime::builder().ring_entries(2).build().unwrap();
     runtime.block_on(bounded(async {
         let mut tasks = Vec::new();
@@ -56,7 +56,7 @@ fn a_hundred_thousand_sends_pass_through_a_ring_of_two() {
     let sends = (2 * PAIRS * ROUNDS) as u64;
     assert!(stats.submissions >= sends, "{stats:?}");
     assert!(stats.submission_overflows > 0, "the ring was never too small: {stats:?}");
-    assert!(stats.enters < sends, "two submissions an enter: {stats:?}");
+    assert!(stats.enters < stats.submissions * 3 / 4, "two submissions an enter: {stats:?}");
     assert!(stats.turns < sends && stats.polls < 3 * sends, "it spins: {stats:?}");
     assert_eq!(stats.lost_completions, 0);
 }

@@ -140,6 +140,8 @@ pub(crate) struct Pool {
     count_max: u16,
     memory: Mapping,
     ring: RefCell<Option<OfferRing>>,
+    /// The offered buffers, for a driver that takes them itself instead of the kernel.
+    list: RefCell<Option<Vec<u16>>>,
     parked: RefCell<Vec<u16>>,
     /// Buffers in circulation: offered or lent.
     total: Cell<u16>,
@@ -158,6 +160,7 @@ impl Pool {
             count_max: max,
             memory: Mapping::new(size_bytes * usize::from(max))?,
             ring: RefCell::new(None),
+            list: RefCell::new(None),
             parked: RefCell::new((0..max).rev().collect()),
             total: Cell::new(0),
             lent: Cell::new(0),
@@ -176,6 +179,20 @@ impl Pool {
         Ok((address, entries))
     }
 
+    /// Offers buffers in a list, for a driver that takes them itself.
+    pub(super) fn serve_from_list(&self) {
+        *self.list.borrow_mut() = Some(Vec::new());
+        if self.group == Group::Small {
+            self.start();
+        }
+    }
+
+    /// A buffer from the list, as a chunk of its whole room.
+    pub(super) fn take_listed(self: &Rc<Pool>) -> Option<Chunk> {
+        let id = self.list.borrow_mut().as_mut()?.pop()?;
+        Some(self.take(id, self.size_bytes))
+    }
+
     /// Gives the shared ring up, if the kernel would not have it.
     pub(super) fn drop_ring(&self) {
         *self.ring.borrow_mut() = None;
@@ -183,7 +200,8 @@ impl Pool {
 
     /// Puts the initial buffers into circulation, if none are yet.
     pub(crate) fn start(&self) {
-        if self.total.get() == 0 && self.ring.borrow().is_some() {
+        let is_served = self.ring.borrow().is_some() || self.list.borrow().is_some();
+        if self.total.get() == 0 && is_served {
             self.circulate(self.initial_count.max(1));
         }
     }
@@ -229,6 +247,8 @@ impl Pool {
         };
         if let Some(ring) = &*self.ring.borrow() {
             ring.offer(self.address(id), self.size_bytes, id | tag);
+        } else if let Some(list) = &mut *self.list.borrow_mut() {
+            list.push(id);
         }
     }
 
@@ -369,6 +389,18 @@ impl Chunk {
     /// Copies the bytes out.
     pub fn to_vec(&self) -> Vec<u8> {
         self[..].to_vec()
+    }
+
+    /// The memory of the view, for a driver that receives into it.
+    pub(super) fn room(&mut self) -> (*mut u8, usize) {
+        let length = self.len();
+        match &mut self.memory {
+            Memory::Pooled { pool, id } => {
+                // SAFETY: [pool-outlives-chunks] the start is inside the buffer.
+                (unsafe { pool.address(*id).add(self.start) }, length)
+            }
+            Memory::Heap(bytes) => (bytes[self.start..].as_mut_ptr(), length),
+        }
     }
 
     /// Whether a buffer of the core's pool is held.

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io;
 
+use super::Driver;
+
 /// A feature of the ring that corio uses when it is there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -88,11 +90,14 @@ pub enum FeatureState {
     NotNeeded,
     /// Named in `CORIO_DISABLE`.
     SwitchedOff,
+    /// The driver does without the kernel's help what the feature does.
+    Emulated,
 }
 
 /// The features of a running ring: `Runtime::features()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Features {
+    driver: Driver,
     states: [FeatureState; Feature::ALL.len()],
 }
 
@@ -104,7 +109,8 @@ impl Features {
     }
 
     fn without(disabled: &str) -> io::Result<Features> {
-        let mut features = Features { states: [FeatureState::Works; Feature::ALL.len()] };
+        let mut features =
+            Features { driver: Driver::Uring, states: [FeatureState::Works; Feature::ALL.len()] };
         for name in disabled.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let Some(feature) = Feature::ALL.into_iter().find(|it| it.name() == name) else {
                 let known: Vec<_> = Feature::ALL.iter().map(|it| it.name()).collect();
@@ -126,6 +132,26 @@ impl Features {
     #[cfg(test)]
     pub(crate) fn none() -> Features {
         Features { states: [FeatureState::Absent; Feature::ALL.len()] }
+    }
+
+    /// What the epoll driver does: standing operations and pools, without the ring.
+    pub(super) fn epoll() -> Features {
+        let mut features =
+            Features { driver: Driver::Epoll, states: [FeatureState::Absent; Feature::ALL.len()] };
+        for feature in [
+            Feature::PbufRing,
+            Feature::RecvMultishot,
+            Feature::AcceptMultishot,
+            Feature::PollMultishot,
+        ] {
+            features.set(feature, FeatureState::Emulated);
+        }
+        features
+    }
+
+    /// The driver under the loop.
+    pub fn driver(&self) -> Driver {
+        self.driver
     }
 
     /// Takes out what stands on something that is not there, or is not needed beside it.
@@ -162,7 +188,7 @@ impl Features {
 
     /// Whether a feature is in use.
     pub fn has(&self, feature: Feature) -> bool {
-        self.state(feature) == FeatureState::Works
+        matches!(self.state(feature), FeatureState::Works | FeatureState::Emulated)
     }
 
     /// All features with their states.
@@ -173,13 +199,17 @@ impl Features {
 
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("uring:")?;
+        f.write_str(self.driver.name())?;
+        if self.driver == Driver::Epoll {
+            return Ok(());
+        }
+        f.write_str(":")?;
         for (feature, state) in self.iter() {
             match state {
                 FeatureState::Works => write!(f, " {}", feature.name())?,
                 FeatureState::Absent => write!(f, " -{} (absent)", feature.name())?,
                 FeatureState::SwitchedOff => write!(f, " -{} (switched off)", feature.name())?,
-                FeatureState::NotNeeded => {}
+                FeatureState::NotNeeded | FeatureState::Emulated => {}
             }
         }
         Ok(())

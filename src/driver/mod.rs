@@ -21,7 +21,9 @@
 mod address;
 mod bell;
 mod buffers;
+mod choice;
 mod clock;
+mod epoll;
 mod features;
 mod payload;
 mod socket;
@@ -40,13 +42,16 @@ pub(crate) use address::Address;
 pub(crate) use bell::{Bell, open_signals, read_signal};
 pub use buffers::Chunk;
 pub(crate) use buffers::{BufferConfig, Pool, Pools};
+pub use choice::Driver;
+pub(crate) use choice::{choose, once_a_process};
 pub(crate) use clock::{now_ns, ticks, ticks_per_micro, wall_seed};
+use epoll::Epoll;
 pub use features::{Feature, FeatureState, Features};
 pub use payload::Segment;
 pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
 pub(crate) use socket::SocketOption;
 pub(crate) use trial::RingSize;
-pub(crate) use uring::Uring;
+use uring::Uring;
 
 /// The name of one operation in flight: slot index, generation and tag in 64 bits.
 ///
@@ -161,6 +166,7 @@ pub(crate) struct DriverStats {
 /// The driver of one core, chosen at start. One branch a call, no `dyn`, no generics above it.
 pub(crate) enum AnyDriver {
     Uring(Box<Uring>),
+    Epoll(Box<Epoll>),
     #[cfg(test)]
     Fake(Box<fake::Fake>),
     /// After teardown: what still closes a descriptor does so by system call.
@@ -182,6 +188,7 @@ impl AnyDriver {
         match self {
             // SAFETY: [slot-keeps-memory], promised by our caller.
             AnyDriver::Uring(uring) => unsafe { uring.push(token, op, payload) },
+            AnyDriver::Epoll(epoll) => epoll.push(token, op, payload),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.push(token, op, payload),
             AnyDriver::Closed => unreachable!("slots refuse operations of a closed core"),
@@ -192,6 +199,7 @@ impl AnyDriver {
     pub(crate) fn cancel(&mut self, token: Token) {
         match self {
             AnyDriver::Uring(uring) => uring.cancel(token),
+            AnyDriver::Epoll(epoll) => epoll.cancel(token),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.cancel(token),
             AnyDriver::Closed => {}
@@ -202,6 +210,8 @@ impl AnyDriver {
     pub(crate) fn forget_cancel(&mut self, token: Token) {
         match self {
             AnyDriver::Uring(uring) => uring.forget_cancel(token),
+            // A cancel takes effect at once there.
+            AnyDriver::Epoll(_) => {}
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.forget_cancel(token),
             AnyDriver::Closed => {}
@@ -212,6 +222,7 @@ impl AnyDriver {
     pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
         match self {
             AnyDriver::Uring(uring) => uring.enter(wait),
+            AnyDriver::Epoll(epoll) => epoll.enter(wait),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.enter(wait),
             AnyDriver::Closed => Ok(()),
@@ -222,6 +233,7 @@ impl AnyDriver {
     pub(crate) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
         match self {
             AnyDriver::Uring(uring) => uring.reap(completions),
+            AnyDriver::Epoll(epoll) => epoll.reap(completions),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.reap(completions),
             AnyDriver::Closed => true,
@@ -232,6 +244,7 @@ impl AnyDriver {
     pub(crate) fn has_news(&mut self) -> bool {
         match self {
             AnyDriver::Uring(uring) => uring.has_news(),
+            AnyDriver::Epoll(epoll) => epoll.has_news(),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.has_news(),
             AnyDriver::Closed => false,
@@ -242,6 +255,7 @@ impl AnyDriver {
     pub(crate) fn has_unsubmitted(&mut self) -> bool {
         match self {
             AnyDriver::Uring(uring) => uring.has_unsubmitted(),
+            AnyDriver::Epoll(epoll) => epoll.has_unsubmitted(),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.has_unsubmitted(),
             AnyDriver::Closed => false,
@@ -251,6 +265,7 @@ impl AnyDriver {
     pub(crate) fn stats(&self) -> DriverStats {
         match self {
             AnyDriver::Uring(uring) => uring.stats(),
+            AnyDriver::Epoll(epoll) => epoll.stats(),
             #[cfg(test)]
             AnyDriver::Fake(_) => DriverStats::default(),
             AnyDriver::Closed => DriverStats::default(),
@@ -269,8 +284,11 @@ impl AnyDriver {
 
     /// Closes a descriptor, as the last act of the last holder of an [`Fd`].
     fn close(&mut self, fd: RawFd) {
-        // The uring driver needs nothing of its own here: closing a socket never blocks and costs
-        // less as a plain call than a submission with its completion.
+        // Closing a socket never blocks, and costs less as a plain call than a submission with its
+        // completion.
+        if let AnyDriver::Epoll(epoll) = self {
+            epoll.forget(fd);
+        }
         socket::close(fd);
     }
 }

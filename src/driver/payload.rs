@@ -29,6 +29,15 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
+    /// How many bytes a send of this payload sends.
+    pub(super) fn sending_bytes(&self) -> usize {
+        match self {
+            Payload::Segment(segment) => segment.len(),
+            Payload::Batch(batch) => batch.segments.iter().map(Segment::len).sum(),
+            _ => unreachable!("a send has a segment or a batch for its payload"),
+        }
+    }
+
     /// The pieces of a batch behind its first `skip` bytes.
     pub(super) fn pieces_from(&self, skip: usize) -> Vec<libc::iovec> {
         let Payload::Batch(batch) = self else {

@@ -172,6 +172,25 @@ pub(super) fn send_now(fd: RawFd, payload: &Payload, skip: usize) -> i32 {
     }
 }
 
+/// The outcome of a connect that was begun, as the ring would give it.
+pub(super) fn pending_error(fd: RawFd) -> i32 {
+    let mut entry = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: [plain-call] one entry is passed.
+    if unsafe { libc::poll(&raw mut entry, 1, 0) } == 0 {
+        return -libc::EAGAIN;
+    }
+    let mut error: libc::c_int = 0;
+    let mut length = mem::size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ERROR);
+    // SAFETY: [plain-call] the value is valid for the length that is passed with it.
+    let got =
+        unsafe { libc::getsockopt(fd, level, name, (&raw mut error).cast(), &raw mut length) };
+    match check(got) {
+        Ok(_) => -error,
+        Err(error) => -error.raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
 /// Closes a descriptor; errors of close say nothing that a caller could act upon.
 pub(crate) fn close(fd: RawFd) {
     // SAFETY: [fd-is-ours] the last holder of the descriptor calls this, once.

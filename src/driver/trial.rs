@@ -5,6 +5,7 @@
 //! the likely cause and the cure.
 #![allow(unsafe_code)] // The trial ring's own submissions, and registration of the pools.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -148,7 +149,32 @@ fn explain_refusal(error: &io::Error) -> io::Error {
             .to_owned(),
         _ => format!("io_uring is refused: {error}"),
     };
-    io::Error::new(error.kind(), text)
+    let number = error.raw_os_error().unwrap_or(0);
+    io::Error::new(error.kind(), Refusal { number, text })
+}
+
+/// The refusal of a ring: what the kernel answered, and what to say of it.
+#[derive(Debug)]
+struct Refusal {
+    number: i32,
+    text: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Whether the ring cannot be had here at all, rather than for want of resources.
+pub(super) fn is_unavailable(error: &io::Error) -> bool {
+    let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>());
+    refusal.is_some_and(|refusal| {
+        let unavailable = [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EOPNOTSUPP, libc::EINVAL];
+        unavailable.contains(&refusal.number)
+    })
 }
 
 /// Memory that a ring of this size locks: both queues and the pools' rings.

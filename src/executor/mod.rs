@@ -40,8 +40,8 @@ pub use teardown::CloseReport;
 pub use turn::BusyPoll;
 
 use crate::driver::{
-    AnyDriver, BufferConfig, Completion, Fd, Features, Pools, RingSize, SharedDriver, Token, Uring,
-    now_ns, wall_seed,
+    AnyDriver, BufferConfig, Completion, Driver, Fd, Features, Pools, RingSize, SharedDriver,
+    Token, choose, now_ns, once_a_process, wall_seed,
 };
 use ready::Tasks;
 use slots::{Done, Receive, Slots, Start};
@@ -52,6 +52,7 @@ use turn::Pace;
 
 /// What a core is built from.
 pub(crate) struct Config {
+    pub(crate) driver: Option<Driver>,
     pub(crate) ring: RingSize,
     pub(crate) buffers: BufferConfig,
     pub(crate) busy_poll: BusyPoll,
@@ -163,10 +164,11 @@ pub(crate) fn not_turning() -> io::Error {
 impl Core {
     pub(crate) fn new(config: Config) -> io::Result<Rc<Core>> {
         let pools = Rc::new(Pools::new(&config.buffers)?);
-        let uring = Uring::new(config.ring, &pools)?;
-        let features = *uring.features();
-        let driver = AnyDriver::Uring(Box::new(uring));
-        let core = Core::with_driver(config, driver, features, pools)?;
+        let choice = choose(config.driver, config.ring, &pools)?;
+        let core = Core::with_driver(config, choice.driver, choice.features, pools)?;
+        if let Some(reason) = choice.fell_back {
+            once_a_process(|| core.report(&Unhandled::FellBack { reason }));
+        }
         core.listen_to_bell();
         Ok(core)
     }

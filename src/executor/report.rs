@@ -35,6 +35,11 @@ pub enum Unhandled {
         /// How many.
         count: usize,
     },
+    /// io_uring is unavailable, and epoll takes its place. Told once a process.
+    FellBack {
+        /// Why: the fact, the likely cause and the cure.
+        reason: std::io::Error,
+    },
     /// A waker that is not corio's panicked when it was woken.
     WakerPanicked,
     /// A value that somebody left to the runtime, such as bytes to send, panicked when it was
@@ -61,6 +66,7 @@ impl fmt::Display for Unhandled {
                 f,
                 "{count} operations did not end by the deadline of teardown; their memory is leaked"
             ),
+            Unhandled::FellBack { reason } => write!(f, "running on epoll: {reason}"),
             Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
             Unhandled::DropPanicked => f.write_str("a value panicked when the runtime dropped it"),
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::ready::Next;
 use super::{Core, Errand, count};
-use crate::driver::{Feature, Features, Wait, ticks, ticks_per_micro};
+use crate::driver::{Driver, Feature, Features, Wait, ticks, ticks_per_micro};
 
 /// Polls in one turn.
 const POLLS_MAX: usize = 64;
@@ -81,7 +81,7 @@ impl Pace {
             BusyPoll::Off => (false, Duration::ZERO),
         };
         // Without the flag, deferred work cannot be seen from user space.
-        let can_see = features.has(Feature::TaskrunFlag);
+        let can_see = features.has(Feature::TaskrunFlag) || features.driver() == Driver::Epoll;
         let budget = if can_see { budget } else { Duration::ZERO };
         let micros = budget.as_micros().min(1_000_000) as u64;
         Pace {

@@ -432,7 +432,9 @@ impl Stream {
 
     fn sent(self: Rc<Self>, result: i32, payload: Payload) {
         self.sending.set(None);
-        let gone = self.outbox.borrow_mut().take_back(payload, result.max(0) as usize);
+        let taken = result.max(0) as usize;
+        self.send_was_short.set(taken < self.outbox.borrow().in_flight);
+        let gone = self.outbox.borrow_mut().take_back(payload, taken);
         drop(gone);
         match -result {
             libc::EINTR | libc::EAGAIN | libc::ECANCELED => {}

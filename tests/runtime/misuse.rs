@@ -65,7 +65,9 @@ fn without_a_runtime_the_panic_names_the_callers_file() {
     assert_needs_runtime(|| corio::stats());
     assert_needs_runtime(|| Signals::new([Signal::User1]));
     assert_needs_runtime(|| poll_once(async { sleep(Duration::from_secs(1)).await }));
-    assert_needs_runtime(|| poll_once(async { timeout(Duration::MAX, sleep(Duration::MAX)).await }));
+    assert_needs_runtime(|| {
+        poll_once(async { timeout(Duration::MAX, sleep(Duration::MAX)).await })
+    });
     assert_needs_runtime(|| {
         poll_once(async {
             let mut ticks = interval(Duration::MAX);
@@ -126,9 +128,8 @@ fn a_run_inside_a_run_is_refused_at_the_callers_line_and_polls_nothing() {
 #[test]
 fn a_handle_is_refused_where_its_task_cannot_run() {
     let runtime = Runtime::new().unwrap();
-    let poll = |task: &mut JoinHandle<i32>| {
-        Pin::new(task).poll(&mut Context::from_waker(Waker::noop()))
-    };
+    let poll =
+        |task: &mut JoinHandle<i32>| Pin::new(task).poll(&mut Context::from_waker(Waker::noop()));
     let mut task = runtime.block_on(async { spawn(async { 3 }) });
     let (place, text) = panic_of(|| poll(&mut task));
     assert!(text.contains("outside of its runtime"), "{text}");

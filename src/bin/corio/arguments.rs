@@ -1,6 +1,7 @@
 //! What the options accept. A refused value is answered with the fact, the likely cause and the
 //! cure; clap puts the option's name before it and ends the program with exit code 2.
 
+use corio::Driver;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,26 +14,10 @@ pub(crate) const BATCH_BYTES_MAX: usize = 64 << 20;
 /// The longest user-space poll that makes sense on the command line.
 const BUSY_POLL_MICROS_MAX: u64 = 1_000_000;
 
-/// How corio talks to the kernel. One driver so far.
-#[derive(Clone, Copy)]
-pub(crate) struct Driver;
-
-impl Driver {
-    pub(crate) fn name(self) -> &'static str {
-        "uring"
-    }
-}
-
-impl FromStr for Driver {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Driver, String> {
-        match text {
-            "uring" => Ok(Driver),
-            "epoll" | "sim" => Err(format!("`{text}` is not in this version; drivers: uring")),
-            _ => Err(format!("there is no driver `{text}`; drivers: uring")),
-        }
-    }
+/// How corio talks to the kernel, by name.
+pub(crate) fn driver(text: &str) -> Result<Driver, String> {
+    let known = "drivers: uring, epoll";
+    Driver::from_name(text).ok_or_else(|| format!("there is no driver `{text}`; {known}"))
 }
 
 /// A CPU on which this process may run.

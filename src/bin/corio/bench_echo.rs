@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::arguments::{self, BATCH_BYTES_MAX, BusyPoll, Cpu, Driver};
+use corio::Driver;
+
+use crate::arguments::{self, BATCH_BYTES_MAX, BusyPoll, Cpu};
 use crate::load::{self, Outcome, Plan};
 use crate::machine;
 use crate::report::Report;
@@ -36,9 +38,14 @@ What is measured:
 #[derive(Args)]
 #[command(after_long_help = NOTES, after_help = "`--help` also says what is measured.")]
 pub(crate) struct Options {
-    /// How corio talks to the kernel: `uring`
-    #[arg(long, value_name = "DRIVER", default_value = "uring")]
-    driver: Driver,
+    /// How the server talks to the kernel: `uring` or `epoll` [default: `uring` where it starts]
+    #[arg(
+        long,
+        value_name = "DRIVER",
+        value_parser = arguments::driver,
+        conflicts_with = "connect"
+    )]
+    driver: Option<Driver>,
     /// Number of connections, all busy all the time
     #[arg(long, value_name = "N", default_value = "64", value_parser = arguments::connections)]
     connections: usize,
@@ -199,6 +206,15 @@ fn plan(options: &Options, address: SocketAddr, server_process: Option<u32>) -> 
     }
 }
 
+/// The driver that the server has chosen: the environment's, the one asked for, or what starts.
+fn driver_name(wanted: Option<Driver>) -> &'static str {
+    let mut builder = corio::Runtime::builder();
+    if let Some(driver) = wanted {
+        builder = builder.driver(driver);
+    }
+    builder.build().map_or("none", |runtime| runtime.features().driver().name())
+}
+
 /// Runs the load generator on its own CPU, on a runtime like any other.
 fn run_load(
     plan: &Plan,
@@ -227,7 +243,7 @@ fn report(
     outcome: &Outcome,
     server_enters: Option<u64>,
 ) -> Result<(), Failure> {
-    let driver = if options.connect.is_some() { "outside" } else { options.driver.name() };
+    let driver = if options.connect.is_some() { "outside" } else { driver_name(options.driver) };
     let placement = placement.describe();
     let report = Report { plan, outcome, driver, placement: &placement, server_enters };
     print_line(&if options.json { report.json() } else { report.table() });

@@ -22,7 +22,9 @@ use clap::Args;
 use corio::net::{ListenOptions, TcpListener, TcpStream};
 use corio::signal::{Signal, Signals};
 
-use crate::arguments::{self, BusyPoll, Cpu, Driver};
+use corio::Driver;
+
+use crate::arguments::{self, BusyPoll, Cpu};
 use crate::report::json_object;
 use crate::{Failure, print_line};
 
@@ -45,9 +47,9 @@ pub(crate) struct Options {
     /// CPU to run on; without it the kernel places the server
     #[arg(long, value_name = "C")]
     core: Option<Cpu>,
-    /// How corio talks to the kernel: `uring`
-    #[arg(long, value_name = "DRIVER", default_value = "uring")]
-    driver: Driver,
+    /// How corio talks to the kernel: `uring` or `epoll` [default: `uring` where it starts]
+    #[arg(long, value_name = "DRIVER", value_parser = arguments::driver)]
+    driver: Option<Driver>,
     /// How long to poll in user space before sleeping: `adaptive`, `off`, or microseconds
     ///
     /// Polling shortens the round trip of a lone connection and costs CPU while it lasts. Without
@@ -90,13 +92,14 @@ pub(crate) fn main(options: &Options) -> Result<(), Failure> {
 }
 
 fn runtime_for(options: &Options, counters: Rc<Counters>) -> io::Result<corio::Runtime> {
-    // There is one driver to choose from, and its name has been checked.
-    let Driver = options.driver;
     let mut builder = corio::Runtime::builder().on_unhandled(move |unhandled| match unhandled {
         // A client that leaves before it has read its echo: no news, and there may be thousands.
         corio::Unhandled::WriteFailed { .. } => increment(&counters.unsent_echoes),
         _ => eprintln!("corio: {unhandled}"),
     });
+    if let Some(driver) = options.driver {
+        builder = builder.driver(driver);
+    }
     if let Some(Cpu(core)) = options.core {
         builder = builder.pin(core);
     }

@@ -11,14 +11,16 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::arguments::{BusyPoll, Cpu, Driver};
+use corio::Driver;
+
+use crate::arguments::{BusyPoll, Cpu};
 
 /// How long the server may take to end once it has been told to.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// How the server is to run.
 pub(crate) struct Settings {
-    pub(crate) driver: Driver,
+    pub(crate) driver: Option<Driver>,
     pub(crate) core: Option<Cpu>,
     pub(crate) busy_poll: Option<BusyPoll>,
     pub(crate) buffers_max: Option<u16>,
@@ -104,7 +106,10 @@ fn command(settings: &Settings) -> Result<Command, String> {
     let program = std::env::current_exe()
         .map_err(|error| format!("cannot find this program to start its server: {error}"))?;
     let mut command = Command::new(program);
-    command.args(["serve", "echo", "--child", "--stats", "--driver", settings.driver.name()]);
+    command.args(["serve", "echo", "--child", "--stats"]);
+    if let Some(driver) = settings.driver {
+        command.args(["--driver", driver.name()]);
+    }
     if let Some(Cpu(core)) = settings.core {
         command.args(["--core", &core.to_string()]);
     }

@@ -1,0 +1,96 @@
+//! Which driver a core gets.
+//!
+//! The ring, if it starts. Where io_uring is *unavailable* (built without it, refused by a sysctl,
+//! a seccomp profile or a security module, too old) epoll takes its place, and one line says so. A
+//! lack of *resources* (locked memory, descriptors) is never answered by a silent change of driver:
+//! a smaller ring is tried, and then the start is refused with the numbers and the cure.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Once;
+
+use super::epoll::Epoll;
+use super::trial::{self, RingSize};
+use super::uring::Uring;
+use super::{AnyDriver, Features, Pools};
+
+/// The kernel interface under the loop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Driver {
+    /// io_uring.
+    Uring,
+    /// epoll, where io_uring is unavailable.
+    Epoll,
+}
+
+impl Driver {
+    /// The driver of this name, as `CORIO_DRIVER` and `--driver` take it.
+    pub fn from_name(name: &str) -> Option<Driver> {
+        match name {
+            "uring" => Some(Driver::Uring),
+            "epoll" => Some(Driver::Epoll),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Driver::Uring => "uring",
+            Driver::Epoll => "epoll",
+        }
+    }
+}
+
+/// A driver that works, and why it is not the ring, if it is not and was not asked for.
+pub(crate) struct Choice {
+    pub(crate) driver: AnyDriver,
+    pub(crate) features: Features,
+    pub(crate) fell_back: Option<io::Error>,
+}
+
+/// The driver that was asked for, or the best that starts. `CORIO_DRIVER` has the last word.
+pub(crate) fn choose(
+    wanted: Option<Driver>,
+    size: RingSize,
+    pools: &Rc<Pools>,
+) -> io::Result<Choice> {
+    match driver_variable()?.or(wanted) {
+        Some(Driver::Uring) => uring(size, pools),
+        Some(Driver::Epoll) => epoll(pools, None),
+        None => match uring(size, pools) {
+            Err(error) if trial::is_unavailable(&error) => epoll(pools, Some(error)),
+            chosen => chosen,
+        },
+    }
+}
+
+fn uring(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
+    let uring = Uring::new(size, pools)?;
+    let features = *uring.features();
+    Ok(Choice { driver: AnyDriver::Uring(Box::new(uring)), features, fell_back: None })
+}
+
+fn epoll(pools: &Rc<Pools>, fell_back: Option<io::Error>) -> io::Result<Choice> {
+    let driver = AnyDriver::Epoll(Box::new(Epoll::new(pools)?));
+    Ok(Choice { driver, features: Features::epoll(), fell_back })
+}
+
+fn driver_variable() -> io::Result<Option<Driver>> {
+    let name = std::env::var("CORIO_DRIVER").unwrap_or_default();
+    match (name.as_str(), Driver::from_name(&name)) {
+        ("", _) => Ok(None),
+        (_, Some(driver)) => Ok(Some(driver)),
+        (_, None) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("CORIO_DRIVER is `{name}`, which is no driver; known are uring and epoll"),
+        )),
+    }
+}
+
+/// Says once a process that epoll took the ring's place.
+pub(crate) fn once_a_process(tell: impl FnOnce()) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(tell);
+}

@@ -1,0 +1,561 @@
+//! The epoll driver: the same operations where io_uring is refused.
+//!
+//! An operation is tried; if it would block it waits for an event of its descriptor and is tried
+//! again. Events are edges, so what an edge said is remembered: a direction is *ready* until a call
+//! on it would have blocked.
+//!
+//! ```text
+//!             push                    tried: would block              edge
+//!   ────────▶ queued, try ──────────────────────────────▶ queued, asleep ──────▶ queued, try
+//!               │ tried: done                                │ cancel
+//!               ▼                                            ▼
+//!             completed (a multishot stays queued, and completes again)
+//! ```
+//!
+//! There is one record for each descriptor, made by its first operation and removed by its close.
+//! A record holds a queue for each direction; only the front is tried, so operations of one
+//! direction complete in order. A multishot gets one round in a turn, and then makes way.
+//!
+//! Differences that a test can see:
+//!
+//! * features of the ring are absent from `Features`, and standing operations are emulated;
+//! * what one turn delivers of one stream is one buffer, so a fast sender fills its inbox slower.
+#![allow(unsafe_code)] // System calls with payloads.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
+
+use super::socket::{check, pending_error, send_now};
+use super::{Completion, DriverStats, Group, Op, Payload, Pools, Token, Wait, now_ns};
+
+/// Events taken in one call.
+const EVENTS_MAX: usize = 256;
+
+/// The two directions of a descriptor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Direction {
+    In,
+    Out,
+}
+
+/// An operation that waits or is to be tried.
+struct Pending {
+    token: Token,
+    op: Op,
+    payload: *mut Payload,
+    /// Bytes of a send that are through.
+    sent: usize,
+    /// A connect that was begun: its outcome comes with the next edge.
+    begun: bool,
+}
+
+/// The operations of one direction.
+#[derive(Default)]
+struct Lane {
+    queue: VecDeque<Pending>,
+    /// No call has blocked since the last edge.
+    ready: bool,
+    /// The lane is in the list of lanes to try.
+    listed: bool,
+}
+
+/// What is known of a descriptor.
+struct Record {
+    lanes: [Lane; 2],
+    is_registered: bool,
+    /// The peer ended or reset: a short read is not the last that can be read.
+    hung_up: bool,
+}
+
+impl Record {
+    fn new() -> Record {
+        let lanes =
+            [Lane { ready: true, ..Lane::default() }, Lane { ready: true, ..Lane::default() }];
+        Record { lanes, is_registered: false, hung_up: false }
+    }
+}
+
+/// One core's epoll.
+pub(crate) struct Epoll {
+    epoll: OwnedFd,
+    /// Where `epoll_pwait2` is missing, wakes for deadlines that are no whole milliseconds.
+    timer: Option<OwnedFd>,
+    records: Vec<Option<Box<Record>>>,
+    /// Where the operation of a slot is, by slot index.
+    places: Vec<Option<(RawFd, Direction)>>,
+    to_try: VecDeque<(RawFd, Direction)>,
+    done: VecDeque<Completion>,
+    events: Vec<libc::epoll_event>,
+    pools: Rc<Pools>,
+    stats: DriverStats,
+}
+
+/// What became of a try.
+enum Tried {
+    /// It would block.
+    Blocked,
+    Done(Completion),
+}
+
+impl Epoll {
+    pub(crate) fn new(pools: &Rc<Pools>) -> io::Result<Epoll> {
+        // SAFETY: [plain-call] no memory is passed.
+        let raw = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: [fd-is-ours] the kernel just made this descriptor for us.
+        let epoll = unsafe { OwnedFd::from_raw_fd(raw) };
+        pools.small.serve_from_list();
+        pools.large.serve_from_list();
+        let mut driver = Epoll {
+            epoll,
+            timer: None,
+            records: Vec::new(),
+            places: Vec::new(),
+            to_try: VecDeque::new(),
+            done: VecDeque::new(),
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX],
+            pools: Rc::clone(pools),
+            stats: DriverStats::default(),
+        };
+        if !driver.has_pwait2() {
+            driver.timer = Some(driver.make_timer()?);
+        }
+        Ok(driver)
+    }
+
+    pub(crate) fn stats(&self) -> DriverStats {
+        self.stats
+    }
+
+    /// See [`super::AnyDriver::push`].
+    pub(super) fn push(&mut self, token: Token, op: Op, payload: *mut Payload) {
+        self.stats.submissions += 1;
+        let Some((fd, direction)) = place(op) else {
+            return self.finish(token, 0);
+        };
+        let index = token.index() as usize;
+        if self.places.len() <= index {
+            self.places.resize(index + 1, None);
+        }
+        self.places[index] = Some((fd, direction));
+        let pending = Pending { token, op, payload, sent: 0, begun: false };
+        self.lane(fd, direction).queue.push_back(pending);
+        self.list(fd, direction);
+    }
+
+    fn record(&mut self, fd: RawFd) -> &mut Record {
+        let index = fd as usize;
+        if self.records.len() <= index {
+            self.records.resize_with(index + 1, || None);
+        }
+        self.records[index].get_or_insert_with(|| Box::new(Record::new()))
+    }
+
+    fn lane(&mut self, fd: RawFd, direction: Direction) -> &mut Lane {
+        &mut self.record(fd).lanes[direction as usize]
+    }
+
+    /// Has a lane tried at the next `enter`, if there is something to try.
+    fn list(&mut self, fd: RawFd, direction: Direction) {
+        let lane = self.lane(fd, direction);
+        if lane.ready && !lane.listed && !lane.queue.is_empty() {
+            lane.listed = true;
+            self.to_try.push_back((fd, direction));
+        }
+    }
+
+    fn finish(&mut self, token: Token, result: i32) {
+        self.done.push_back(Completion { token, result, more: false, chunk: None });
+    }
+
+    pub(super) fn cancel(&mut self, token: Token) {
+        let place = self.places.get(token.index() as usize).copied().flatten();
+        let Some((fd, direction)) = place else { return };
+        let lane = self.lane(fd, direction);
+        let Some(at) = lane.queue.iter().position(|pending| pending.token == token) else { return };
+        let pending = lane.queue.remove(at).expect("the place was just found");
+        self.places[token.index() as usize] = None;
+        // As the ring has it: a send that is partly through says how far.
+        let result = if pending.sent > 0 { pending.sent as i32 } else { -libc::ECANCELED };
+        self.finish(token, result);
+        self.list(fd, direction);
+    }
+
+    /// A descriptor is being closed, after the last completion of its operations.
+    pub(super) fn forget(&mut self, fd: RawFd) {
+        if let Some(record) = self.records.get_mut(fd as usize) {
+            *record = None;
+        }
+    }
+
+    pub(super) fn has_unsubmitted(&self) -> bool {
+        !self.to_try.is_empty()
+    }
+
+    pub(super) fn has_news(&mut self) -> bool {
+        if self.done.is_empty() && self.to_try.is_empty() {
+            let _ = self.wait(0);
+        }
+        !self.done.is_empty() || !self.to_try.is_empty()
+    }
+
+    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        self.try_listed();
+        let is_idle = self.done.is_empty() && self.to_try.is_empty();
+        match wait {
+            _ if !is_idle => self.wait(0)?,
+            Wait::No => self.wait(0)?,
+            Wait::Forever => self.wait_until(None)?,
+            Wait::Until(deadline_ns) => self.wait_until(Some(deadline_ns))?,
+        }
+        self.try_listed();
+        Ok(())
+    }
+
+    pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
+        self.stats.completions += self.done.len() as u64;
+        completions.extend(self.done.drain(..));
+        self.to_try.is_empty()
+    }
+
+    /// One round over the lanes that were listed when it began.
+    fn try_listed(&mut self) {
+        for _ in 0..self.to_try.len() {
+            let Some((fd, direction)) = self.to_try.pop_front() else { return };
+            self.lane(fd, direction).listed = false;
+            self.try_lane(fd, direction);
+        }
+    }
+
+    fn try_lane(&mut self, fd: RawFd, direction: Direction) {
+        while self.lane(fd, direction).ready {
+            let Some(mut pending) = self.lane(fd, direction).queue.pop_front() else { return };
+            match self.try_one(&mut pending) {
+                Tried::Blocked => {
+                    let lane = self.lane(fd, direction);
+                    lane.ready = false;
+                    lane.queue.push_front(pending);
+                    if let Err(error) = self.register(fd) {
+                        self.fail_lane(fd, direction, &error);
+                    }
+                }
+                Tried::Done(completion) if completion.more => {
+                    self.done.push_back(completion);
+                    let waits_for_edges = matches!(pending.op, Op::Poll { .. });
+                    self.lane(fd, direction).queue.push_front(pending);
+                    if waits_for_edges && self.register(fd).is_ok() {
+                        self.lane(fd, direction).ready = false;
+                    }
+                    // Its next round is the next turn's.
+                    return self.list(fd, direction);
+                }
+                Tried::Done(completion) => {
+                    self.places[pending.token.index() as usize] = None;
+                    self.done.push_back(completion);
+                }
+            }
+        }
+    }
+
+    fn fail_lane(&mut self, fd: RawFd, direction: Direction, error: &io::Error) {
+        let result = -error.raw_os_error().unwrap_or(libc::EIO);
+        let queue = std::mem::take(&mut self.lane(fd, direction).queue);
+        for pending in queue {
+            self.places[pending.token.index() as usize] = None;
+            self.finish(pending.token, result);
+        }
+    }
+
+    fn register(&mut self, fd: RawFd) -> io::Result<()> {
+        if self.record(fd).is_registered {
+            return Ok(());
+        }
+        let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
+        let mut event = libc::epoll_event { events: events as u32, u64: fd as u64 };
+        let epoll = self.epoll.as_raw_fd();
+        // SAFETY: [plain-call] the event is valid.
+        check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+        self.record(fd).is_registered = true;
+        Ok(())
+    }
+
+    fn try_one(&mut self, pending: &mut Pending) -> Tried {
+        match pending.op {
+            Op::Accept { fd, multishot } => simple(pending.token, accept(fd), multishot),
+            Op::Connect { fd } => {
+                // SAFETY: [slot-keeps-memory] the operation has not completed.
+                let payload = unsafe { &mut *pending.payload };
+                let result = connect(fd, payload, pending.begun);
+                pending.begun = true;
+                simple(pending.token, result, false)
+            }
+            Op::Receive { fd, group, multishot } => {
+                self.receive(pending.token, fd, group, multishot)
+            }
+            Op::ReceiveInto { fd } => {
+                // SAFETY: [slot-keeps-memory] the operation has not completed.
+                let payload = unsafe { &mut *pending.payload };
+                let Payload::Buffer(buffer) = payload else {
+                    unreachable!("a receive into memory has a buffer for its payload")
+                };
+                let result = receive_into(fd, buffer.as_mut_ptr(), buffer.capacity());
+                simple(pending.token, result, false)
+            }
+            Op::Send { fd } => self.send(pending, fd),
+            Op::Poll { fd, multishot } => simple(pending.token, poll(fd), multishot),
+            #[cfg(test)]
+            Op::Nop => simple(pending.token, 0, false),
+        }
+    }
+
+    fn receive(&mut self, token: Token, fd: RawFd, group: Group, multishot: bool) -> Tried {
+        let Some(mut chunk) = self.pools.pool(group).take_listed() else {
+            // As the ring has it, also for a multishot.
+            return simple(token, -libc::ENOBUFS, false);
+        };
+        let (place, room) = chunk.room();
+        match receive_into(fd, place, room) {
+            length if length > 0 => {
+                chunk.truncate(length as usize);
+                let all_there_was = (length as usize) < room && !self.record(fd).hung_up;
+                if all_there_was {
+                    // The next byte makes an edge of its own; asking for it would only block.
+                    self.lane(fd, Direction::In).ready = false;
+                    if self.register(fd).is_err() {
+                        self.lane(fd, Direction::In).ready = true;
+                    }
+                }
+                Tried::Done(Completion {
+                    token,
+                    result: length,
+                    more: multishot,
+                    chunk: Some(chunk),
+                })
+            }
+            result => simple(token, result, false),
+        }
+    }
+
+    fn send(&mut self, pending: &mut Pending, fd: RawFd) -> Tried {
+        // SAFETY: [slot-keeps-memory] the operation has not completed.
+        let payload = unsafe { &*pending.payload };
+        let total = payload.sending_bytes();
+        match send_now(fd, payload, pending.sent) {
+            sent if sent >= 0 => {
+                pending.sent += sent as usize;
+                match pending.sent >= total {
+                    true => simple(pending.token, pending.sent as i32, false),
+                    false => Tried::Blocked,
+                }
+            }
+            error if would_block(-error) => Tried::Blocked,
+            // What went through before the error is told first; the next send meets it again.
+            _ if pending.sent > 0 => simple(pending.token, pending.sent as i32, false),
+            error => simple(pending.token, error, false),
+        }
+    }
+
+    /// Waits for events until the deadline; forever without one.
+    fn wait_until(&mut self, deadline_ns: Option<u64>) -> io::Result<()> {
+        let Some(deadline_ns) = deadline_ns else { return self.wait(-1) };
+        let rest_ns = deadline_ns.saturating_sub(now_ns());
+        if rest_ns == 0 {
+            return self.wait(0);
+        }
+        if self.timer.is_some() {
+            self.set_timer(deadline_ns)?;
+            return self.wait(-1);
+        }
+        let time = libc::timespec {
+            tv_sec: (rest_ns / 1_000_000_000) as i64,
+            tv_nsec: (rest_ns % 1_000_000_000) as i64,
+        };
+        self.stats.enters += 1;
+        // SAFETY: [plain-call] events are valid for their count, the time for the call.
+        let count = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                EVENTS_MAX as i32,
+                &raw const time,
+                std::ptr::null::<libc::sigset_t>(),
+                8usize,
+            )
+        };
+        self.take_events(count as i32)
+    }
+
+    fn wait(&mut self, timeout_ms: i32) -> io::Result<()> {
+        self.stats.enters += 1;
+        let events = self.events.as_mut_ptr();
+        // SAFETY: [plain-call] the events are valid for their count.
+        let count = unsafe {
+            libc::epoll_wait(self.epoll.as_raw_fd(), events, EVENTS_MAX as i32, timeout_ms)
+        };
+        self.take_events(count)
+    }
+
+    fn take_events(&mut self, count: i32) -> io::Result<()> {
+        let count = match check(count) {
+            Ok(count) => count as usize,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let ended = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) as u32;
+        for at in 0..count {
+            let event = self.events[at];
+            let fd = event.u64 as RawFd;
+            if self.records.get(fd as usize).is_none_or(Option::is_none) {
+                continue;
+            }
+            let bits = event.events;
+            if bits & ended != 0 {
+                self.record(fd).hung_up = true;
+            }
+            if bits & (libc::EPOLLIN as u32 | ended) != 0 {
+                self.lane(fd, Direction::In).ready = true;
+                self.list(fd, Direction::In);
+            }
+            if bits & (libc::EPOLLOUT as u32 | ended) != 0 {
+                self.lane(fd, Direction::Out).ready = true;
+                self.list(fd, Direction::Out);
+            }
+        }
+        Ok(())
+    }
+
+    fn has_pwait2(&mut self) -> bool {
+        let time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: [plain-call] events are valid for their count, the time for the call.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_epoll_pwait2,
+                self.epoll.as_raw_fd(),
+                self.events.as_mut_ptr(),
+                EVENTS_MAX as i32,
+                &raw const time,
+                std::ptr::null::<libc::sigset_t>(),
+                8usize,
+            )
+        };
+        answer >= 0
+    }
+
+    fn make_timer(&mut self) -> io::Result<OwnedFd> {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        // SAFETY: [plain-call] no memory is passed.
+        let raw = check(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) })?;
+        // SAFETY: [fd-is-ours] the kernel just made this descriptor for us.
+        let timer = unsafe { OwnedFd::from_raw_fd(raw) };
+        let mut event =
+            libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET) as u32, u64: u64::MAX };
+        let epoll = self.epoll.as_raw_fd();
+        // SAFETY: [plain-call] the event is valid.
+        check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, raw, &raw mut event) })?;
+        Ok(timer)
+    }
+
+    fn set_timer(&self, deadline_ns: u64) -> io::Result<()> {
+        let Some(timer) = &self.timer else { return Ok(()) };
+        let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let at = libc::timespec {
+            tv_sec: (deadline_ns / 1_000_000_000) as i64,
+            tv_nsec: (deadline_ns % 1_000_000_000) as i64,
+        };
+        let setting = libc::itimerspec { it_interval: zero, it_value: at };
+        let (timer, flags) = (timer.as_raw_fd(), libc::TFD_TIMER_ABSTIME);
+        // SAFETY: [plain-call] the setting is valid, and the old one is not asked for.
+        let set = unsafe {
+            libc::timerfd_settime(timer, flags, &raw const setting, std::ptr::null_mut())
+        };
+        check(set).map(drop)
+    }
+}
+
+/// The descriptor and the direction that an operation waits for; `None` if it waits for nothing.
+fn place(op: Op) -> Option<(RawFd, Direction)> {
+    match op {
+        #[cfg(test)]
+        Op::Nop => None,
+        Op::Accept { fd, .. }
+        | Op::Receive { fd, .. }
+        | Op::ReceiveInto { fd }
+        | Op::Poll { fd, .. } => Some((fd, Direction::In)),
+        Op::Connect { fd } | Op::Send { fd } => Some((fd, Direction::Out)),
+    }
+}
+
+/// The completion of a result, unless that is to wait. A multishot ends with an error or with 0.
+fn simple(token: Token, result: i32, multishot: bool) -> Tried {
+    if result < 0 && would_block(-result) {
+        return Tried::Blocked;
+    }
+    let more = multishot && result >= 0;
+    Tried::Done(Completion { token, result, more, chunk: None })
+}
+
+fn would_block(error: i32) -> bool {
+    error == libc::EAGAIN || error == libc::EINTR
+}
+
+fn last_error() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// A result as the ring would give it.
+fn result_of(answer: i32) -> i32 {
+    if answer >= 0 { answer } else { -last_error() }
+}
+
+fn accept(fd: RawFd) -> i32 {
+    let _ = set_nonblocking(fd);
+    let (name, length) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: [plain-call] the peer's address is not asked for.
+    result_of(unsafe { libc::accept4(fd, name, length, libc::SOCK_CLOEXEC) })
+}
+
+fn connect(fd: RawFd, payload: &mut Payload, begun: bool) -> i32 {
+    if begun {
+        return pending_error(fd);
+    }
+    let Payload::Address(address) = payload else {
+        unreachable!("a connect has an address for its payload")
+    };
+    if let Err(error) = set_nonblocking(fd) {
+        return -error.raw_os_error().unwrap_or(libc::EIO);
+    }
+    // SAFETY: [slot-keeps-memory] the address is valid for its length.
+    match result_of(unsafe { libc::connect(fd, address.as_ptr(), address.length()) }) {
+        error if error == -libc::EINPROGRESS => -libc::EAGAIN,
+        result => result,
+    }
+}
+
+fn receive_into(fd: RawFd, place: *mut u8, room: usize) -> i32 {
+    // SAFETY: [slot-keeps-memory] the place is a payload's or a lent buffer's, valid for the room.
+    let length = unsafe { libc::recv(fd, place.cast(), room, libc::MSG_DONTWAIT) };
+    result_of(length as i32)
+}
+
+/// Whether a descriptor is readable now.
+fn poll(fd: RawFd) -> i32 {
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: [plain-call] one entry is passed.
+    match result_of(unsafe { libc::poll(&raw mut entry, 1, 0) }) {
+        0 => -libc::EAGAIN,
+        count if count > 0 => i32::from(entry.revents),
+        error => error,
+    }
+}
+
+fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: [plain-call] no memory is passed.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
+    if flags & libc::O_NONBLOCK == 0 {
+        // SAFETY: [plain-call] no memory is passed.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
+    }
+    Ok(())
+}
