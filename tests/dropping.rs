@@ -45,8 +45,8 @@ pub enum Ending {
     Forget,
 }
 
-/// Runs a test once more in a process of its own, since descriptors are counted for a whole process:
-/// true in the parent, which has nothing left to do.
+/// Runs a test once more in a process of its own, since descriptors are counted for a whole
+/// process: true in the parent, which has nothing left to do.
 pub fn ran_in_a_child(module: &str, test: &str, prefix: &[&str]) -> bool {
     let path = match module.split_once("::") {
         Some((_, inner)) => format!("{inner}::{test}"),

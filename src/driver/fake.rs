@@ -1,4 +1,5 @@
-//! A driver for tests: a kernel that is as late, as disorderly and as hostile as the contract allows.
+//! A driver for tests: a kernel that is as late, as disorderly and as hostile as the contract
+//! allows.
 //!
 //! ```text
 //!            push, cancel              enter                  complete            reap
@@ -11,8 +12,8 @@
 //! Nothing happens by itself: a test, or its `on_enter`, says when an operation completes and in
 //! which order results are reaped. What it watches over on its own is the other side of the
 //! contract: a token is in flight once; a cancel is never sent after the operation's end was
-//! reaped; and a payload, looked at through the pointer that `push` was given, has neither moved nor
-//! changed until then.
+//! reaped; and a payload, looked at through the pointer that `push` was given, has neither moved
+//! nor changed until then.
 #![allow(unsafe_code)] // Looks at payloads as the kernel does: through bare pointers.
 
 use std::collections::VecDeque;

@@ -14,8 +14,8 @@
 //! 1 to 3 and 5 happen in `Core::run_task`, 4 in `Core::operation_ended`; the phase is set in
 //! `Core::settle` and `Core::finish` only. `cancel` is set by `JoinHandle::cancel` and by teardown,
 //! and never cleared. The table holds the task until it is `Finished`; handles hold the task
-//! itself, never a ticket. `[poll-once]`: only `Core::run_task` polls, it never re-enters, and a future is
-//! never moved between its first poll and its drop, which happens in place.
+//! itself, never a ticket. `[poll-once]`: only `Core::run_task` polls, it never re-enters, and a
+//! future is never moved between its first poll and its drop, which happens in place.
 #![allow(unsafe_code)] // A future that lives in its task is pinned there.
 
 use std::any::Any;

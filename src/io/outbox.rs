@@ -129,9 +129,9 @@ impl Outbox {
         Payload::Batch(Batch::new(segments))
     }
 
-    /// Takes back a payload of which `taken` bytes were sent; the rest goes back to the head, unless
-    /// nothing more is sent. What has no use any more is returned, for the caller to drop: an owned
-    /// segment may run foreign code.
+    /// Takes back a payload of which `taken` bytes were sent; the rest goes back to the head,
+    /// unless nothing more is sent. What has no use any more is returned, for the caller to drop:
+    /// an owned segment may run foreign code.
     pub(super) fn take_back(&mut self, payload: Payload, taken: usize) -> Payload {
         let total = std::mem::take(&mut self.in_flight);
         self.sent += taken as u64;

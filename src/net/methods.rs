@@ -165,8 +165,8 @@ macro_rules! write_methods {
             self.stream().flush().await
         }
 
-        /// Sends everything, then FIN: the peer reads the end. Reading goes on. Writes that wait are
-        /// let through first.
+        /// Sends everything, then FIN: the peer reads the end. Reading goes on. Writes that wait
+        /// are let through first.
         ///
         /// # Errors
         ///
