@@ -127,6 +127,20 @@ async fn an_inbox_that_nobody_reads_stops_at_its_mark() {
     flooded.abort();
 }
 
+#[corio::test]
+async fn a_large_read_that_was_given_up_does_not_go_on_filling_the_inbox() {
+    let (flooder, mut flooded) = pair().await;
+    let mut buffer = vec![0; 32 << 20];
+    assert!(poll_once(flooded.read_exact(&mut buffer)).is_none());
+    corio::spawn(async move { flooder.write_owned(vec![1; 32 << 20]).await });
+    for _ in 0..20 {
+        settle().await;
+    }
+    let bytes: usize = unread(&mut flooded).iter().map(|chunk| chunk.len()).sum();
+    assert!(bytes <= HIGH_WATER_BYTES + (4 << 20), "{bytes} bytes in the inbox");
+    flooded.abort();
+}
+
 #[test]
 fn a_waiting_reader_receives_when_unread_inboxes_hold_every_buffer() {
     run_with(tiny_pool(), async {

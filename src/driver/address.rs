@@ -35,9 +35,13 @@ impl Address {
         &mut self.length
     }
 
+    pub(super) fn family(&self) -> i32 {
+        i32::from(self.storage.ss_family)
+    }
+
     /// The Internet address in it.
     pub(super) fn to_socket_addr(&self) -> io::Result<SocketAddr> {
-        match i32::from(self.storage.ss_family) {
+        match self.family() {
             libc::AF_INET => {
                 // SAFETY: [plain-data] the family says that a sockaddr_in is stored, which is
                 // smaller than the storage and has no stricter alignment.

@@ -131,7 +131,7 @@ impl Features {
     /// Those of a driver that is no ring.
     #[cfg(test)]
     pub(crate) fn none() -> Features {
-        Features { states: [FeatureState::Absent; Feature::ALL.len()] }
+        Features { driver: Driver::Uring, states: [FeatureState::Absent; Feature::ALL.len()] }
     }
 
     /// What the epoll driver does: standing operations and pools, without the ring.

@@ -208,14 +208,26 @@ pub(super) fn memlock_limit() -> String {
     }
 }
 
-/// A listener on an address that the kernel picks in the abstract namespace: works without any
-/// network and leaves no file.
+/// A listener for trials: on an address that the kernel picks in the abstract namespace, which
+/// works without any network and leaves no file; or where such sockets are not allowed, on the
+/// loopback.
 pub(super) fn trial_listener() -> io::Result<OwnedFd> {
-    let socket = trial_socket()?;
-    let family = libc::AF_UNIX as libc::sa_family_t;
-    let length = mem::size_of_val(&family) as libc::socklen_t;
-    // SAFETY: [plain-call] only the family is passed, which asks for an automatic address.
-    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const family).cast(), length) })?;
+    trial_listener_of(libc::AF_UNIX).or_else(|_| trial_listener_of(libc::AF_INET))
+}
+
+fn trial_listener_of(family: i32) -> io::Result<OwnedFd> {
+    let socket = trial_socket(family)?;
+    let loopback = Address::from(&SocketAddr::from(([127, 0, 0, 1], 0)));
+    let length = match family {
+        libc::AF_INET => loopback.length(),
+        // Only the family is passed, which asks for an automatic address.
+        _ => mem::size_of::<libc::sa_family_t>() as libc::socklen_t,
+    };
+    let mut address = loopback;
+    // SAFETY: [plain-data] the pointer is to a whole sockaddr_storage.
+    unsafe { (*address.as_mut_ptr()).sa_family = family as libc::sa_family_t };
+    // SAFETY: [plain-call] the address is valid for its length.
+    check(unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr(), length) })?;
     // SAFETY: [plain-call] no memory is passed.
     check(unsafe { libc::listen(socket.as_raw_fd(), 1) })?;
     Ok(socket)
@@ -227,16 +239,51 @@ pub(super) fn trial_connect(listener: &OwnedFd) -> io::Result<OwnedFd> {
     let length: *mut libc::socklen_t = address.length_mut();
     // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
     check(unsafe { libc::getsockname(listener.as_raw_fd(), address.as_mut_ptr(), length) })?;
-    let client = trial_socket()?;
+    let client = trial_socket(address.family())?;
     // SAFETY: [plain-call] the address is valid for its length.
     check(unsafe { libc::connect(client.as_raw_fd(), address.as_ptr(), address.length()) })?;
     Ok(client)
 }
 
-fn trial_socket() -> io::Result<OwnedFd> {
-    // SAFETY: [plain-call] no memory is passed.
-    let fd =
-        check(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+/// The other end of [`trial_connect`].
+pub(super) fn trial_accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+    let (name, length) = (std::ptr::null_mut(), std::ptr::null_mut());
+    let (fd, flags) = (listener.as_raw_fd(), libc::SOCK_CLOEXEC);
+    // SAFETY: [plain-call] the peer's address is not asked for.
+    let fd = check(unsafe { libc::accept4(fd, name, length, flags) })?;
     // SAFETY: [fd-is-ours] the kernel just made this descriptor for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends a byte, which a new connection always has room for.
+pub(super) fn trial_send(socket: &OwnedFd) -> io::Result<()> {
+    let byte = [0u8];
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: [plain-call] the byte is valid for its length.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), byte.as_ptr().cast(), 1, flags) };
+    check(sent as i32).map(drop)
+}
+
+fn trial_socket(family: i32) -> io::Result<OwnedFd> {
+    // SAFETY: [plain-call] no memory is passed.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    // SAFETY: [fd-is-ours] the kernel just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_can_be_held_over_either_family() {
+        for family in [libc::AF_UNIX, libc::AF_INET] {
+            let listener = trial_listener_of(family).unwrap();
+            let client = trial_connect(&listener).unwrap();
+            let server = trial_accept(&listener).unwrap();
+            trial_send(&client).unwrap();
+            trial_send(&server).unwrap();
+        }
+        assert!(trial_listener_of(libc::AF_UNSPEC).is_err());
+    }
 }

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
@@ -228,17 +227,21 @@ fn ask(ring: &mut IoUring, entry: &squeue::Entry, count: usize) -> io::Result<An
     pushed.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
     let time = Timespec::new().nsec(100_000_000);
     let args = SubmitArgs::new().timespec(&time);
-    match ring.submitter().submit_with_args(count, &args) {
-        Ok(_) => {}
-        Err(error) if error.raw_os_error() == Some(libc::ETIME) => {}
-        Err(error) => return Err(error),
+    while let Err(error) = ring.submitter().submit_with_args(count, &args) {
+        match error.raw_os_error() {
+            Some(libc::ETIME) => break,
+            // A signal says nothing about the feature.
+            Some(libc::EINTR) => {}
+            _ => return Err(error),
+        }
     }
     let completions = ring.completion();
     Ok(completions.map(|entry| (entry.result(), cqueue::more(entry.flags()))).collect())
 }
 
 fn try_operations(ring: &mut IoUring, features: &mut Features) -> io::Result<()> {
-    let nop = ask(ring, &opcode::Nop::new().build(), 1)?;
+    let nop = ask(ring, &opcode::Nop::new().build(), 1);
+    let nop = nop.map_err(|error| explain_refusal(&error))?;
     if nop != [(0, false)] {
         let text = format!("io_uring is refused: a no-op answered {nop:?}; cure: report this");
         return Err(io::Error::other(text));
@@ -253,11 +256,27 @@ fn try_operations(ring: &mut IoUring, features: &mut Features) -> io::Result<()>
         (Feature::RecvMultishot, try_recv_multishot),
     ];
     for (feature, trial) in trials {
-        if features.has(feature) && !trial(ring)? {
+        if features.has(feature) && !judge(trial(ring))? {
             features.set(feature, FeatureState::Absent);
         }
     }
     Ok(())
+}
+
+/// A feature that cannot be tried, say for a filter on the calls that its trial makes, is not used.
+/// But a want of descriptors or memory says nothing about it, and passes: that refuses the start,
+/// and the next one tries again.
+fn judge(tried: io::Result<bool>) -> io::Result<bool> {
+    match tried {
+        Ok(works) => Ok(works),
+        Err(error) if error.raw_os_error().is_some_and(is_shortage) => Err(explain_refusal(&error)),
+        Err(error) if error.raw_os_error().is_some() => Ok(false),
+        Err(explained) => Err(explained),
+    }
+}
+
+fn is_shortage(error: i32) -> bool {
+    [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].contains(&error)
 }
 
 fn try_registered_ring(ring: &mut IoUring) -> io::Result<bool> {
@@ -269,9 +288,14 @@ fn try_wait(ring: &mut IoUring, flags: EnterFlags, time_ns: u64) -> io::Result<b
     let time = Timespec::new().sec(time_ns / 1_000_000_000).nsec((time_ns % 1_000_000_000) as u32);
     let args = SubmitArgs::new().timespec(&time);
     let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG | flags;
-    // SAFETY: [plain-call] nothing is submitted; the argument lives through the call.
-    let waited = unsafe { ring.submitter().enter(0, 1, flags.bits(), Some(&args)) };
-    Ok(matches!(waited, Err(error) if error.raw_os_error() == Some(libc::ETIME)))
+    loop {
+        // SAFETY: [plain-call] nothing is submitted; the argument lives through the call.
+        let waited = unsafe { ring.submitter().enter(0, 1, flags.bits(), Some(&args)) };
+        match waited.map_err(|error| error.raw_os_error()) {
+            Err(Some(libc::EINTR)) => {}
+            waited => return Ok(waited == Err(Some(libc::ETIME))),
+        }
+    }
 }
 
 fn try_abs_timer(ring: &mut IoUring) -> io::Result<bool> {
@@ -282,18 +306,22 @@ fn try_no_iowait(ring: &mut IoUring) -> io::Result<bool> {
     try_wait(ring, EnterFlags::NO_IOWAIT, 1000)
 }
 
-/// A multishot that was heard of once must say that it goes on. Ends it by closing its source.
-fn goes_on(answers: &Answers) -> bool {
-    matches!(answers.first(), Some((result, true)) if *result >= 0)
+/// A multishot that was heard of once must say that it goes on.
+fn goes_on(answers: &Answers) -> io::Result<bool> {
+    match answers.first() {
+        Some((result, more)) if *result >= 0 => Ok(*more),
+        Some((error, _)) => Err(io::Error::from_raw_os_error(-error)),
+        None => Ok(false),
+    }
 }
 
 fn try_poll_multishot(ring: &mut IoUring) -> io::Result<bool> {
-    let (near, far) = UnixStream::pair()?;
-    io::Write::write_all(&mut &far, b"x")?;
+    let (near, mut far) = io::pipe()?;
+    io::Write::write_all(&mut far, b"x")?;
     let poll = opcode::PollAdd::new(Fd(near.as_raw_fd()), libc::POLLIN as u32).multi(true);
     let answers = ask(ring, &poll.build().user_data(1), 1)?;
     end(ring, 1)?;
-    Ok(goes_on(&answers))
+    goes_on(&answers)
 }
 
 fn try_accept_multishot(ring: &mut IoUring) -> io::Result<bool> {
@@ -309,7 +337,7 @@ fn try_accept_multishot(ring: &mut IoUring) -> io::Result<bool> {
     }
     end(ring, 1)?;
     drop(client);
-    Ok(goes_on(&answers))
+    goes_on(&answers)
 }
 
 fn trial_pools() -> io::Result<Pools> {
@@ -328,12 +356,14 @@ fn try_pbuf_ring(ring: &mut IoUring) -> io::Result<bool> {
 
 fn try_recv_multishot(ring: &mut IoUring) -> io::Result<bool> {
     with_trial_pool(ring, |ring| {
-        let (near, far) = UnixStream::pair()?;
-        io::Write::write_all(&mut &far, b"x")?;
+        let listener = socket::trial_listener()?;
+        let near = socket::trial_connect(&listener)?;
+        let far = socket::trial_accept(&listener)?;
+        socket::trial_send(&far)?;
         let receive = opcode::RecvMulti::new(Fd(near.as_raw_fd()), group_number(Group::Small));
         let answers = ask(ring, &receive.build().user_data(1), 1)?;
         end(ring, 1)?;
-        Ok(goes_on(&answers))
+        goes_on(&answers)
     })
 }
 

@@ -28,6 +28,9 @@ use super::{
 /// The most that one send asks for; the kernel caps a send below 2 GiB, and the rest goes on.
 const SEND_LENGTH_MAX: usize = 1 << 30;
 
+/// Deferred work that one enter does at least, if there is so much.
+const DEFERRED_WORK: usize = 20;
+
 /// Kernel worker threads a ring may have: for work bounded in time, and for the rest.
 const WORKERS_MAX: [u32; 2] = [4, 16];
 
@@ -39,6 +42,9 @@ pub(crate) struct Uring {
     overflow: VecDeque<squeue::Entry>,
     features: Features,
     taskrun_flag: bool,
+    /// The last enter did as much as one enter may do of deferred work. Some kernels (6.14, 6.15) do
+    /// not raise the flag again for the rest.
+    did_its_share: bool,
     stats: DriverStats,
     /// Dropped after everything that borrows from it.
     _ring: LeakedRing,
@@ -86,6 +92,7 @@ impl Uring {
             completions,
             overflow: VecDeque::new(),
             taskrun_flag: features.has(Feature::TaskrunFlag),
+            did_its_share: false,
             features,
             stats: DriverStats::default(),
             _ring: leaked,
@@ -173,7 +180,8 @@ impl Uring {
         self.refill();
         self.submissions.sync();
         let count = self.submissions.len() as u32;
-        let nothing_waits = self.taskrun_flag && !self.kernel_wants_entry();
+        let did_its_share = std::mem::take(&mut self.did_its_share);
+        let nothing_waits = self.taskrun_flag && !did_its_share && !self.kernel_wants_entry();
         if wait == Wait::No && count == 0 && nothing_waits {
             return Ok(());
         }
@@ -260,6 +268,8 @@ impl Uring {
 
     pub(super) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
         self.completions.sync();
+        let is_deferred = self.features.has(Feature::DeferTaskrun);
+        self.did_its_share = is_deferred && self.completions.len() >= DEFERRED_WORK;
         for entry in &mut self.completions {
             let token = Token::from_bits(entry.user_data());
             self.stats.completions += 1;

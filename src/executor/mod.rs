@@ -257,6 +257,12 @@ impl Core {
         now_ns()
     }
 
+    /// Whether a deadline has passed. One that lies far ahead of the clock's last reading is left
+    /// to its timer, since reading the clock costs as much as setting one.
+    pub(crate) fn has_passed(&self, deadline_ns: u64) -> bool {
+        !self.pace.is_far_ahead(deadline_ns) && self.now_ns() >= deadline_ns
+    }
+
     /// The next number of the core's generator (xorshift64*), below `bound`.
     pub(crate) fn random_below(&self, bound: usize) -> usize {
         let mut x = self.random.get();
@@ -323,6 +329,15 @@ impl Core {
                     true
                 }
                 _ => false,
+            })
+            .unwrap_or(false)
+    }
+
+    /// Whether the core that a ticket is addressed to is the one that runs on this thread.
+    pub(crate) fn runs_here(ticket: Ticket) -> bool {
+        CURRENT
+            .try_with(|current| {
+                current.borrow().as_ref().is_some_and(|core| core.claim.home == ticket.home())
             })
             .unwrap_or(false)
     }

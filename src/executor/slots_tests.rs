@@ -16,8 +16,8 @@ use super::task::{AnyTask, Join, Phase, Task};
 use super::{BusyPoll, Config, Core, Unhandled};
 use crate::driver::fake::{Fake, OnEnter};
 use crate::driver::{
-    AnyDriver, BufferConfig, Features, Op, Payload, Pools, ReceiveBuffer, RingSize, Segment, Token,
-    Wait,
+    AnyDriver, BufferConfig, Driver, Features, Op, Payload, Pools, ReceiveBuffer, RingSize,
+    Segment, Token, Wait,
 };
 
 /// splitmix64: enough randomness for a test, and the same in every run.
@@ -406,6 +406,7 @@ type Heard = Rc<RefCell<Vec<String>>>;
 fn config(heard: &Heard) -> Config {
     let heard = Rc::clone(heard);
     Config {
+        driver: None,
         ring: RingSize { submissions: 2, completions: 4 },
         buffers: BufferConfig { initial_count: 2, count_max: 2, ..BufferConfig::default() },
         busy_poll: BusyPoll::Off,
@@ -646,7 +647,8 @@ fn turns_until<F: Future>(core: &Rc<Core>, future: F) -> (F::Output, u64) {
 /// A ring of two submissions and four completions.
 fn tiny_core() -> (Rc<Core>, Heard) {
     let heard = Heard::default();
-    (Core::new(config(&heard)).unwrap(), heard)
+    let config = Config { driver: Some(Driver::Uring), ..config(&heard) };
+    (Core::new(config).unwrap(), heard)
 }
 
 #[test]

@@ -81,8 +81,8 @@ pub(crate) struct Task<F: Future> {
 
 enum Stage<F: Future> {
     Running(F),
-    Over(Result<F::Output, JoinError>),
-    Taken,
+    /// The outcome, until it is taken.
+    Over(Option<Result<F::Output, JoinError>>),
 }
 
 impl<F: Future> Task<F> {
@@ -90,16 +90,20 @@ impl<F: Future> Task<F> {
         Rc::new(Task { header, stage: RefCell::new(Stage::Running(future)) })
     }
 
-    /// Drops what the stage holds, in place, and puts `next` there. Panics of drops are caught.
-    fn replace(&self, next: Stage<F>) {
+    /// Drops what the stage holds, in place, and puts an outcome there. Panics of drops are caught.
+    fn end(&self, outcome: Option<Result<F::Output, JoinError>>) {
         let mut stage = self.stage.borrow_mut();
         // The old value is dropped where it is; if that panics, the new one is put there all the
-        // same.
-        let _ = catch_unwind(AssertUnwindSafe(|| *stage = next));
+        // same. The outcome follows by itself, so that no whole stage is moved.
+        let _ = catch_unwind(AssertUnwindSafe(|| *stage = Stage::Over(None)));
+        if let Stage::Over(place) = &mut *stage {
+            *place = outcome;
+        }
     }
 
     fn error(&self, kind: JoinErrorKind) -> JoinError {
-        JoinError { kind, id: self.header.id, spawned_at: self.header.spawned_at }
+        let (id, spawned_at) = (self.header.id, self.header.spawned_at);
+        JoinError(Box::new(Ending { kind, id, spawned_at }))
     }
 
     fn poll_future(&self, context: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
@@ -124,23 +128,23 @@ impl<F: Future> AnyTask for Task<F> {
         match self.poll_future(context) {
             Poll::Pending => false,
             Poll::Ready(outcome) => {
-                self.replace(Stage::Over(outcome));
+                self.end(Some(outcome));
                 true
             }
         }
     }
 
     fn end_cancelled(&self) {
-        self.replace(Stage::Over(Err(self.error(JoinErrorKind::Cancelled))));
+        self.end(Some(Err(self.error(JoinErrorKind::Cancelled))));
     }
 
     fn discard(&self) {
-        self.replace(Stage::Taken);
+        self.end(None);
     }
 
     fn panic_message(&self) -> Option<String> {
         match &*self.stage.borrow() {
-            Stage::Over(Err(error)) => error.panic_message(),
+            Stage::Over(Some(Err(error))) => error.panic_message(),
             _ => None,
         }
     }
@@ -148,17 +152,17 @@ impl<F: Future> AnyTask for Task<F> {
 
 impl<F: Future> Join<F::Output> for Task<F> {
     fn take(&self) -> Option<Result<F::Output, JoinError>> {
-        let mut stage = self.stage.borrow_mut();
-        match std::mem::replace(&mut *stage, Stage::Taken) {
-            Stage::Over(outcome) => Some(outcome),
-            Stage::Taken => None,
+        match &mut *self.stage.borrow_mut() {
+            Stage::Over(outcome) => outcome.take(),
             Stage::Running(_) => unreachable!("the outcome is taken from finished tasks only"),
         }
     }
 }
 
 /// Why a task has no value: it was cancelled, or it panicked.
-pub struct JoinError {
+pub struct JoinError(Box<Ending>);
+
+struct Ending {
     kind: JoinErrorKind,
     id: u64,
     spawned_at: &'static Location<'static>,
@@ -172,7 +176,7 @@ enum JoinErrorKind {
 impl JoinError {
     /// Whether the task was cancelled, or its runtime ended.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.kind, JoinErrorKind::Cancelled)
+        matches!(self.0.kind, JoinErrorKind::Cancelled)
     }
 
     /// Whether the task panicked.
@@ -187,14 +191,16 @@ impl JoinError {
     /// If the task did not panic.
     #[track_caller]
     pub fn into_panic(self) -> Box<dyn Any + Send> {
-        match self.kind {
+        match self.0.kind {
             JoinErrorKind::Panic(payload) => payload,
-            JoinErrorKind::Cancelled => panic!("task {} was cancelled, it did not panic", self.id),
+            JoinErrorKind::Cancelled => {
+                panic!("task {} was cancelled, it did not panic", self.0.id)
+            }
         }
     }
 
     fn panic_message(&self) -> Option<String> {
-        let JoinErrorKind::Panic(payload) = &self.kind else { return None };
+        let JoinErrorKind::Panic(payload) = &self.0.kind else { return None };
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         Some(text.unwrap_or_else(|| "a value that is no text".to_owned()))
@@ -205,9 +211,9 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.panic_message() {
             Some(text) => {
-                write!(f, "task {} spawned at {} panicked: {text}", self.id, self.spawned_at)
+                write!(f, "task {} spawned at {} panicked: {text}", self.0.id, self.0.spawned_at)
             }
-            None => write!(f, "task {} spawned at {} was cancelled", self.id, self.spawned_at),
+            None => write!(f, "task {} spawned at {} was cancelled", self.0.id, self.0.spawned_at),
         }
     }
 }

@@ -39,6 +39,9 @@ const WAKES_MAX: usize = 1024;
 /// After so many turns that left completions behind, timers go by the clock.
 const STALE_TURNS_MAX: u32 = 8;
 
+/// A deadline this far ahead of the last reading of the clock needs no new one.
+const FAR_AHEAD_NS: u64 = 10_000_000;
+
 /// While polling in user space, the clock is looked at once in so many looks at the ring.
 const LOOKS_A_CLOCK: u32 = 16;
 
@@ -99,6 +102,12 @@ impl Pace {
     fn wants_busy_poll(&self) -> bool {
         let pays = !self.adaptive || self.mean_gap_ticks.get() <= self.budget_ticks;
         self.budget_ticks > 0 && pays
+    }
+
+    /// Whether a deadline lies well beyond the clock's last reading, if that was a turn ago.
+    pub(super) fn is_far_ahead(&self, deadline_ns: u64) -> bool {
+        let seen_ns = self.seen_empty_ns.get();
+        seen_ns != 0 && deadline_ns > seen_ns.saturating_add(FAR_AHEAD_NS)
     }
 
     fn judge_span(&self, span_ticks: u64) {

@@ -25,7 +25,7 @@ use crate::executor::{Life, Unhandled};
 use crate::time::timeout;
 
 /// How long a closing stream waits without any progress, by default.
-pub(crate) const LINGER_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const LINGER_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How much input a closing stream throws away before it gives up waiting for its end.
 const DISCARD_BYTES_MAX: usize = 16 << 20;
@@ -45,8 +45,14 @@ pub enum Closed {
 }
 
 impl Stream {
+    /// How long a close waits for the peer without any progress.
+    pub(crate) fn set_linger(&self, linger: Duration) {
+        self.linger.set(linger);
+    }
+
     /// Ends the stream in good order. Also what a dropped stream does in the background.
-    pub(crate) async fn finish(self: &Rc<Self>, linger: Duration) -> io::Result<Closed> {
+    pub(crate) async fn finish(self: &Rc<Self>) -> io::Result<Closed> {
+        let linger = self.linger.get();
         self.begin_to_finish();
         let closed = match self.all_sent(linger).await {
             Ok(()) => Ok(timeout(linger, self.input_ended()).await.unwrap_or(Closed::LingerLimit)),
@@ -122,7 +128,7 @@ impl Stream {
     }
 
     /// The last handle was dropped: the runtime sees the stream to its end.
-    pub(crate) fn finish_in_background(self: &Rc<Self>, linger: Duration) {
+    pub(crate) fn finish_in_background(self: &Rc<Self>) {
         let (unsent, error, unseen) = {
             let outbox = self.outbox.borrow();
             (outbox.unsent(), outbox.error(), outbox.unseen_error())
@@ -146,7 +152,7 @@ impl Stream {
         let (stream, guard) = (Rc::clone(self), self.core.linger_guard());
         let finish = async move {
             let _guard = guard;
-            if let Err(error) = stream.finish(linger).await {
+            if let Err(error) = stream.finish().await {
                 stream.report_unsent(error);
             }
         };

@@ -10,8 +10,7 @@
 //!   a demand is being waited for; so a slice that `fill_buf` lent stays valid while the reader is
 //!   borrowed, whatever arrives meanwhile.
 
-use std::collections::VecDeque;
-
+use super::queue::Queue;
 use crate::driver::Chunk;
 
 /// How the input ended.
@@ -26,7 +25,7 @@ pub(super) enum End {
 /// Unread bytes, and what comes after them.
 #[derive(Default)]
 pub(super) struct Inbox {
-    chunks: VecDeque<Chunk>,
+    chunks: Queue<Chunk>,
     bytes: usize,
     pooled_count: usize,
     end: Option<End>,

@@ -12,13 +12,13 @@ mod close;
 mod error;
 mod inbox;
 mod outbox;
+mod queue;
 mod reading;
 pub(crate) mod stream;
 mod writing;
 
 pub use crate::driver::{Chunk, Segment};
 pub use close::Closed;
-pub(crate) use close::LINGER_DEFAULT;
 pub use error::{IncompleteRead, LimitOverrun};
 pub(crate) use reading::Reader;
 pub(crate) use stream::Stream;

@@ -4,9 +4,9 @@
 //! flight is not here but in the send's slot (`[in-flight-is-frozen]`): new writes go to a fresh
 //! tail, and what a send did not take comes back to the head.
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
+use super::queue::Queue;
 use crate::driver::{Batch, Payload, Segment};
 use crate::executor::waiting::WaitQueue;
 
@@ -40,7 +40,7 @@ struct Flusher {
 /// Unsent bytes, and who waits for them to leave.
 #[derive(Default)]
 pub(super) struct Outbox {
-    segments: VecDeque<Segment>,
+    segments: Queue<Segment>,
     /// Bytes in `segments`.
     queued: usize,
     /// Bytes in the slot of the send in flight.
@@ -123,7 +123,7 @@ impl Outbox {
             return Payload::Segment(segment);
         }
         let count = self.segments.len().min(BATCH_SEGMENTS_MAX);
-        let segments: Vec<_> = self.segments.drain(..count).collect();
+        let segments: Vec<_> = (0..count).filter_map(|_| self.segments.pop_front()).collect();
         self.in_flight = segments.iter().map(Segment::len).sum();
         self.queued -= self.in_flight;
         Payload::Batch(Batch::new(segments))
@@ -167,7 +167,7 @@ impl Outbox {
 
     /// Ends the outbox with an error: nothing more is sent. Returns what will not be, for the
     /// caller to drop.
-    pub(super) fn fail(&mut self, error: i32) -> VecDeque<Segment> {
+    pub(super) fn fail(&mut self, error: i32) -> Queue<Segment> {
         self.error.get_or_insert(error);
         self.queued = 0;
         std::mem::take(&mut self.segments)

@@ -33,7 +33,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
+use super::close::LINGER_DEFAULT;
 use super::inbox::{End, Inbox};
 use super::outbox::{Outbox, WriteSide};
 use crate::driver::{Chunk, Fd, Feature, Group, Op, Payload, Pool, ReceiveBuffer, Token};
@@ -99,6 +101,9 @@ pub(crate) struct Stream {
     /// The handle is gone or closing: what arrives is counted and thrown away.
     pub(super) discarding: Cell<bool>,
     pub(super) discarded: Cell<usize>,
+    /// How long a close waits without progress, and whether it was seen to its end.
+    pub(super) linger: Cell<Duration>,
+    pub(crate) is_finished: Cell<bool>,
 }
 
 /// The kernel's error number as an error.
@@ -129,6 +134,8 @@ impl Stream {
             watcher: RefCell::default(),
             discarding: Cell::new(false),
             discarded: Cell::new(0),
+            linger: Cell::new(LINGER_DEFAULT),
+            is_finished: Cell::new(false),
         })
     }
 

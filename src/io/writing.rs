@@ -84,6 +84,30 @@ impl Drop for Room<'_> {
     }
 }
 
+/// Waits for room, then queues a segment. A type of its own, since an `async fn` would hold the
+/// segment twice, in each of the many tasks that echo or forward.
+pub(crate) struct WriteOwned<'a> {
+    room: Room<'a>,
+    segment: Option<Segment>,
+}
+
+impl Future for WriteOwned<'_> {
+    type Output = io::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if Pin::new(&mut self.room).poll(context)?.is_pending() {
+            return Poll::Pending;
+        }
+        let stream = self.room.stream;
+        if let Some(segment) = self.segment.take().filter(|segment| segment.len() > 0) {
+            let copied = stream.outbox.borrow_mut().push(segment);
+            drop(copied);
+            stream.send_soon();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// Waits until everything up to a byte is sent.
 struct Flush<'a> {
     stream: &'a Rc<Stream>,
@@ -149,14 +173,8 @@ impl Stream {
         Ok(())
     }
 
-    pub(crate) async fn write_owned(self: &Rc<Self>, segment: Segment) -> io::Result<()> {
-        Room::new(self, Purpose::Bytes).await?;
-        if segment.len() > 0 {
-            let copied = self.outbox.borrow_mut().push(segment);
-            drop(copied);
-            self.send_soon();
-        }
-        Ok(())
+    pub(crate) fn write_owned(self: &Rc<Self>, segment: Segment) -> WriteOwned<'_> {
+        WriteOwned { room: Room::new(self, Purpose::Bytes), segment: Some(segment) }
     }
 
     pub(crate) async fn flush(self: &Rc<Self>) -> io::Result<()> {

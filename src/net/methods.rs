@@ -147,8 +147,11 @@ macro_rules! write_methods {
         ///
         /// **Strict**: a write that is dropped while it waits has written nothing; what it was
         /// given is dropped with it.
-        pub async fn write_owned(&self, bytes: impl Into<Segment>) -> io::Result<()> {
-            self.stream().write_owned(bytes.into()).await
+        pub fn write_owned(
+            &self,
+            bytes: impl Into<Segment>,
+        ) -> impl Future<Output = io::Result<()>> {
+            self.stream().write_owned(bytes.into())
         }
 
         /// Waits until everything written before is sent (is in the kernel's hands).

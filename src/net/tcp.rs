@@ -15,7 +15,7 @@ use super::{Address, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
 use crate::executor::Core;
 use crate::executor::operation::Operation;
-use crate::io::{Closed, LINGER_DEFAULT, Reader, Stream};
+use crate::io::{Closed, Reader, Stream};
 
 /// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
 ///
@@ -43,8 +43,6 @@ use crate::io::{Closed, LINGER_DEFAULT, Reader, Stream};
 #[doc(alias = "StreamWriter")]
 pub struct TcpStream {
     stream: Rc<Stream>,
-    linger: Duration,
-    is_finished: bool,
 }
 
 impl TcpStream {
@@ -77,8 +75,7 @@ impl TcpStream {
     }
 
     pub(super) fn from_fd(core: Rc<Core>, fd: Rc<Fd>) -> TcpStream {
-        let stream = Stream::new(core, fd);
-        TcpStream { stream, linger: LINGER_DEFAULT, is_finished: false }
+        TcpStream { stream: Stream::new(core, fd) }
     }
 
     read_methods!();
@@ -98,10 +95,10 @@ impl TcpStream {
     ///
     /// **Strict**: the closing goes on in the background.
     #[doc(alias = "wait_closed")]
-    pub async fn close(mut self) -> io::Result<Closed> {
+    pub async fn close(self) -> io::Result<Closed> {
         self.stream.core().check_turning()?;
-        let closed = self.stream.finish(self.linger).await;
-        self.is_finished = true;
+        let closed = self.stream.finish().await;
+        self.stream.is_finished.set(true);
         closed
     }
 
@@ -138,7 +135,7 @@ impl TcpStream {
 
     /// How long a close waits for the peer without any progress: 5 s by default.
     pub fn set_linger(&mut self, linger: Duration) {
-        self.linger = linger;
+        self.stream.set_linger(linger);
     }
 }
 
@@ -150,8 +147,8 @@ impl Reader for TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        if !self.is_finished {
-            self.stream.finish_in_background(self.linger);
+        if !self.stream.is_finished.get() {
+            self.stream.finish_in_background();
         }
     }
 }

@@ -37,7 +37,7 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future, Location::caller(), false);
-    JoinHandle { task, core: Rc::downgrade(&core) }
+    JoinHandle { task, core: Rc::downgrade(&core), is_taken: false }
 }
 
 /// The handle of a task: a future of its outcome.
@@ -58,6 +58,7 @@ pub struct JoinHandle<T> {
     task: Rc<dyn Join<T>>,
     /// Weak, so that a handle that is kept for long does not keep the core of an ended runtime.
     core: Weak<Core>,
+    is_taken: bool,
 }
 
 impl<T> JoinHandle<T> {
@@ -86,25 +87,22 @@ impl<T> JoinHandle<T> {
     pub fn id(&self) -> u64 {
         self.task.header().id
     }
-
-    /// Whether the task's core is the one that runs here, and so may finish the task.
-    fn is_at_home(&self) -> bool {
-        self.core.upgrade().is_some_and(|core| core.check_turning().is_ok())
-    }
 }
 
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     #[track_caller]
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let header = self.task.header();
-        if header.phase.get() == Phase::Finished {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.task.header().phase.get() == Phase::Finished {
+            self.is_taken = true;
             let outcome = self.task.take();
             return Poll::Ready(outcome.expect("a JoinHandle was polled after it was ready"));
         }
+        let header = self.task.header();
+        // Only the core that runs here may finish the task.
         assert!(
-            self.is_at_home(),
+            Core::runs_here(header.ticket),
             "a JoinHandle was awaited outside of its runtime, where its task cannot run: await it \
              inside the `block_on` of the runtime that spawned the task"
         );
@@ -129,6 +127,9 @@ impl<T> Drop for JoinHandle<T> {
         if header.phase.get() != Phase::Finished {
             // Nobody is to be woken any more, and if the waker's drop panics, then here.
             drop(header.joiner.take());
+            return;
+        }
+        if self.is_taken {
             return;
         }
         match self.core.upgrade() {

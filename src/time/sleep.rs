@@ -92,7 +92,7 @@ impl Future for Sleep {
             self.disarm();
         }
         let core = Core::current();
-        if core.now_ns() >= self.deadline.as_nanos() {
+        if core.has_passed(self.deadline.as_nanos()) {
             return Poll::Ready(());
         }
         let waker = context.waker().clone();

@@ -115,7 +115,7 @@ async fn bytes_that_came_before_the_deadline_win_under_load() {
         writers.push(std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         readers.push(listener.accept().await.unwrap());
     }
-    let deadline = Instant::now() + Duration::from_millis(30);
+    let deadline = Instant::now() + Duration::from_millis(200);
     let tasks: Vec<_> = readers
         .into_iter()
         .map(|mut reader| {
