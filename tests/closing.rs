@@ -11,12 +11,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corio::io::Closed;
-use corio::net::{TcpListener, TcpStream};
+use corio::net::{ListenOptions, TcpListener, TcpStream};
 use corio::time::Instant;
 use corio::{Runtime, stats};
 use support::{
-    Checker, assert_kind, bounded, is_open, numbered, pair, pair_with_std, poll_once, reset_by,
-    settle, socket_name, until, until_stats,
+    Checker, assert_kind, bounded, is_open, numbered, pair, pair_with, pair_with_std, poll_once,
+    reset_by, settle, socket_name, until, until_stats,
 };
 
 /// The bell of the core: the one operation that stands for the life of the runtime.
@@ -225,7 +225,9 @@ async fn a_close_to_a_peer_that_takes_nothing_times_out_and_says_what_is_unsent(
 #[corio::test]
 async fn a_slow_peer_that_goes_on_reading_is_not_cut_off_at_the_linger_limit() {
     const LENGTH: usize = 12 << 20;
-    let (mut peer, mut stream) = pair().await;
+    // With little room in the kernel, what the peer takes is soon seen here.
+    let options = ListenOptions::new().receive_buffer(128 << 10);
+    let (mut stream, mut peer) = pair_with(&options).await;
     stream.set_linger(Duration::from_millis(300));
     // One send for all of it: that it goes on cannot be seen from its end.
     stream.write_owned(numbered(0, LENGTH)).await.unwrap();

@@ -42,8 +42,8 @@ pub(crate) struct Uring {
     overflow: VecDeque<squeue::Entry>,
     features: Features,
     taskrun_flag: bool,
-    /// The last enter did as much as one enter may do of deferred work. Some kernels (6.14, 6.15) do
-    /// not raise the flag again for the rest.
+    /// The last enter did as much as one enter may do of deferred work. Some kernels (6.14, 6.15)
+    /// do not raise the flag again for the rest.
     did_its_share: bool,
     stats: DriverStats,
     /// Dropped after everything that borrows from it.

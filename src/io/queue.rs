@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 /// First in, first out. `rest` is there only while there are two elements or more.
 pub(super) struct Queue<T> {
     first: Option<T>,
+    // One word instead of four, twice in each connection.
+    #[allow(clippy::box_collection)]
     rest: Option<Box<VecDeque<T>>>,
 }
 

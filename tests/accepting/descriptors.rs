@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::time::Duration;
 
-use corio::net::TcpListener;
 use corio::time::Instant;
 use corio::{sleep, timeout};
 
@@ -14,18 +13,6 @@ use crate::{PATIENCE, child, connect_all, listen};
 pub fn count() -> usize {
     // One of them is the listing's own.
     std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count() - 1
-}
-
-/// Connections that were accepted from this listener and are still open: lines of the kernel's
-/// table that are established at its port, and held by somebody (an inode that is not 0).
-pub fn of_this_server(listener: &TcpListener) -> usize {
-    let port = format!(":{:04X}", listener.local_addr().expect("it listens").port());
-    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("/proc is mounted");
-    let is_held = |line: &&str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        fields.len() > 9 && fields[1].ends_with(&port) && fields[3] == "01" && fields[9] != "0"
-    };
-    table.lines().filter(is_held).count()
 }
 
 #[test]

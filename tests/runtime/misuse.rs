@@ -33,10 +33,7 @@ fn panic_of<T>(misuse: impl FnOnce() -> T) -> (String, String) {
         }));
     });
     PANICKED_AT.take();
-    let payload = match catch_unwind(AssertUnwindSafe(misuse)) {
-        Ok(_) => panic!("no panic"),
-        Err(payload) => payload,
-    };
+    let Err(payload) = catch_unwind(AssertUnwindSafe(misuse)) else { panic!("no panic") };
     (PANICKED_AT.take(), text_of(payload))
 }
 

@@ -184,8 +184,8 @@ fn the_waker_of_an_ended_run_wakes_nobody_in_the_next() {
         });
         assert!(ended.await.is_err());
     });
-    // Once when it began, once for the timeout.
-    assert_eq!(polls.load(Ordering::SeqCst), 2);
+    // Once when it began, and once for the timeout, unless that was over by then.
+    assert!(polls.load(Ordering::SeqCst) <= 2);
 }
 
 #[test]

@@ -244,7 +244,6 @@ fn of_a_read() {
         let wait = || {
             let reader = Rc::clone(&reader);
             async move {
-                #[allow(clippy::await_holding_refcell_ref, reason = "nobody else borrows it")]
                 reader.borrow_mut().read_exact(&mut [0; 8]).await.unwrap();
             }
         };
@@ -301,7 +300,6 @@ async fn fill<F: Future>(mut write: impl FnMut() -> F) {
 /// Reads until nothing comes any more, or the end.
 fn drain_all(reader: &Rc<RefCell<TcpStream>>) -> Event<'_> {
     Box::pin(async {
-        #[allow(clippy::await_holding_refcell_ref, reason = "nobody else borrows it")]
         while let Ok(Ok(Some(_))) =
             timeout(Duration::from_millis(5), reader.borrow_mut().read_chunk()).await
         {}
