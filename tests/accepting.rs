@@ -47,11 +47,22 @@ fn connect_all(server: SocketAddr, count: usize) -> Vec<Client> {
     (0..count).map(|_| connect(server)).collect()
 }
 
-/// Turns the loop until nothing more happens by itself.
+/// Lets the loop turn a few times.
 async fn settle() {
-    for _ in 0..64 {
+    let last = corio::stats().turns + 8;
+    while corio::stats().turns < last {
         yield_now().await;
     }
+}
+
+/// Until so many connections wait in the inbox.
+async fn until_waiting(listener: &TcpListener, count: usize) {
+    let filled = async {
+        while listener.waiting() < count {
+            yield_now().await;
+        }
+    };
+    timeout(PATIENCE, filled).await.expect("the inbox fills");
 }
 
 const CLIENTS: u32 = 10_000;
@@ -175,9 +186,7 @@ async fn close_hands_out_what_is_in_the_inbox() {
     let listener = options.bind("127.0.0.1:0").await.unwrap();
     let mut clients = connect_all(listener.local_addr().unwrap(), 20);
     drop(listener.accept().await.unwrap());
-    while listener.waiting() < 5 {
-        yield_now().await;
-    }
+    until_waiting(&listener, 5).await;
     timeout(PATIENCE, listener.close()).await.expect("close returns");
     assert_eq!(listener.waiting(), 5);
     for client in &mut clients[1..6] {
@@ -199,9 +208,7 @@ async fn a_dropped_listener_resets_what_nobody_accepted() {
     let listener = listen().await;
     let mut clients = connect_all(listener.local_addr().unwrap(), 4);
     drop(listener.accept().await.unwrap());
-    while listener.waiting() < 3 {
-        yield_now().await;
-    }
+    until_waiting(&listener, 3).await;
     drop(listener);
     assert_eq!(corio::stats().dropped_connections, 3);
     for client in &mut clients[1..] {
@@ -251,9 +258,7 @@ async fn a_waiter_that_goes_away_passes_its_turn_on() {
     yield_now().await;
     let _clients = connect_all(server, 3);
     // The first in line is woken for the first of the clients, and goes away instead.
-    while listener.waiting() == 0 {
-        yield_now().await;
-    }
+    until_waiting(&listener, 1).await;
     assert!(order.borrow().is_empty(), "nobody overtakes the first in line");
     drop(first);
     for waiter in waiters {
@@ -401,9 +406,7 @@ async fn a_waker_that_panics_passes_the_turn_on_all_the_same() {
     let mut second = pin!(listener.accept());
     assert!(futures_util::poll!(second.as_mut()).is_pending());
     let _client = connect(listener.local_addr().unwrap());
-    while listener.waiting() == 0 {
-        yield_now().await;
-    }
+    until_waiting(&listener, 1).await;
     drop(first);
     timeout(PATIENCE, second).await.expect("the turn was passed on").unwrap();
 }

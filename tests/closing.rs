@@ -226,8 +226,8 @@ async fn a_close_to_a_peer_that_takes_nothing_times_out_and_says_what_is_unsent(
 async fn a_slow_peer_that_goes_on_reading_is_not_cut_off_at_the_linger_limit() {
     const LENGTH: usize = 12 << 20;
     // With little room in the kernel, what the peer takes is soon seen here.
-    let options = ListenOptions::new().receive_buffer(128 << 10);
-    let (mut stream, mut peer) = pair_with(&options).await;
+    let options = ListenOptions::new().send_buffer(256 << 10);
+    let (mut peer, mut stream) = pair_with(&options).await;
     stream.set_linger(Duration::from_millis(300));
     // One send for all of it: that it goes on cannot be seen from its end.
     stream.write_owned(numbered(0, LENGTH)).await.unwrap();

@@ -66,7 +66,7 @@ fn a_write_into_freed_memory_ends_the_process() {
     }
     for (crime, finding) in [
         ("store", "a freed block of 1000 bytes was written to: byte 999 is 0x07"),
-        ("kernel", "a freed block of 1000 bytes was written to: byte 500 is 0x78"),
+        ("kernel", "a freed block of 1000 bytes was written to: byte 999 is 0x78"),
         ("nothing", ""),
     ] {
         let test = "a_write_into_freed_memory_ends_the_process";

@@ -12,11 +12,19 @@ use std::sync::mpsc::{Sender, channel};
 use std::task::{Poll, Waker};
 
 use corio::net::{ListenOptions, TcpListener, TcpStream};
-use corio::{Builder, Driver, Runtime, Stats};
-use support::{bounded, pair};
+use corio::{Builder, Driver, Feature, Runtime, Stats};
+use support::{assert_passed, bounded, pair, start_again};
 
 fn tiny() -> Builder {
     Runtime::builder().driver(Driver::Uring).ring_entries(2).completion_entries(4)
+}
+
+/// The whole name of a test of this file, also where it is a part of another binary.
+fn path(test: &str) -> String {
+    match module_path!().split_once("::") {
+        Some((_, inner)) => format!("{inner}::{test}"),
+        None => test.to_owned(),
+    }
 }
 
 fn message(connection: usize, round: usize) -> Vec<u8> {
@@ -115,10 +123,9 @@ fn assert_sound(stats: &Stats) {
 
 #[test]
 fn three_thousand_connections_echo_through_a_completion_queue_of_four() {
-    let module = module_path!().split_once("::").map_or(String::new(), |it| format!("{}::", it.1));
-    let test = "three_thousand_connections_echo_through_a_completion_queue_of_four";
+    let test = path("three_thousand_connections_echo_through_a_completion_queue_of_four");
     let limit = "ulimit -n 7000 && exec \"$@\"";
-    if child::rerun(&format!("{module}{test}"), &["sh", "-c", limit, "sh"]).is_some() {
+    if child::rerun(&test, &["sh", "-c", limit, "sh"]).is_some() {
         return;
     }
     let runtime = tiny().build().unwrap();
@@ -141,7 +148,7 @@ async fn foreign_wake(wakers: &Sender<(Arc<AtomicBool>, Waker)>) {
 
 #[test]
 fn the_bell_is_heard_while_a_completion_queue_of_four_overflows() {
-    const WAKES: usize = 500;
+    const WAKES: usize = 200;
     let runtime = tiny().build().unwrap();
     let (wakers, asked) = channel::<(Arc<AtomicBool>, Waker)>();
     let ringer = std::thread::spawn(move || {
@@ -155,7 +162,7 @@ fn the_bell_is_heard_while_a_completion_queue_of_four_overflows() {
         for connection in 0..50 {
             let (mut client, server) = pair().await;
             corio::spawn(echo(server));
-            tasks.push(corio::spawn(async move { exchange(&mut client, connection, 40).await }));
+            tasks.push(corio::spawn(async move { exchange(&mut client, connection, 20).await }));
         }
         for _ in 0..WAKES {
             foreign_wake(&wakers).await;
@@ -171,6 +178,15 @@ fn the_bell_is_heard_while_a_completion_queue_of_four_overflows() {
     drop(wakers);
     ringer.join().unwrap();
     assert_sound(&runtime.stats());
+}
+
+#[test]
+fn a_tiny_ring_does_without_each_feature_of_the_kernel() {
+    let names: Vec<&str> = Feature::ALL.iter().map(|feature| feature.name()).collect();
+    let test = path("the_bell_is_heard_while_a_completion_queue_of_four_overflows");
+    for disabled in names.iter().map(|name| name.to_string()).chain([names.join(",")]) {
+        assert_passed(start_again(&test, "CORIO_DISABLE", &disabled), &disabled);
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -44,6 +44,7 @@ use crate::driver::{
     Token, choose, now_ns, once_a_process, wall_seed,
 };
 use ready::Tasks;
+use report::contain;
 use slots::{Done, Receive, Slots, Start};
 use task::{AnyTask, Header, Phase, Task};
 use ticket::{Claim, Ticket};
@@ -199,7 +200,7 @@ impl Core {
             task_count: Cell::new(0),
             lingering: Cell::new(0),
             // A generator that shifts must not start at zero.
-            random: Cell::new(config.seed.unwrap_or_else(wall_seed) | 1),
+            random: Cell::new(config.seed.unwrap_or_else(wall_seed).max(1)),
             counters: Counters::default(),
             grace: config.grace,
             linger: config.linger,
@@ -276,7 +277,7 @@ impl Core {
 
     pub(crate) fn report(&self, unhandled: &Unhandled) {
         // A hook that panics must not end the core either.
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.unhandled)(unhandled)));
+        contain(|| (self.unhandled)(unhandled));
     }
 }
 
@@ -302,6 +303,7 @@ impl Core {
                 cancel: Cell::new(false),
                 background,
                 has_handle: Cell::new(!background),
+                drop_panicked: Cell::new(false),
                 joiner: RefCell::default(),
                 operations: RefCell::default(),
             };
@@ -346,7 +348,7 @@ impl Core {
     pub(crate) fn wake(&self, waker: Waker) {
         if ticket::is_ticket(&waker) {
             waker.wake();
-        } else if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+        } else if !contain(|| waker.wake()) {
             self.report(&Unhandled::WakerPanicked);
         }
     }
@@ -400,9 +402,13 @@ impl Core {
         let header = task.header();
         header.phase.set(Phase::Finished);
         let held = self.tasks.borrow_mut().remove(header.ticket);
+        let mut drop_panicked = header.drop_panicked.get();
         if !header.has_handle.get() {
             self.report_panic(task);
-            task.discard();
+            drop_panicked |= !task.discard();
+        }
+        if drop_panicked {
+            self.report(&Unhandled::DropPanicked);
         }
         let joiner = header.joiner.take();
         if let Some(joiner) = joiner {

@@ -27,6 +27,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use super::report::dispose;
 use super::ticket::Ticket;
 use crate::driver::Token;
 
@@ -49,6 +50,8 @@ pub(crate) struct Header {
     /// The runtime's own work, which teardown leaves alone until outboxes had their time.
     pub(crate) background: bool,
     pub(crate) has_handle: Cell<bool>,
+    /// The drop of the future panicked, and the outcome does not say so.
+    pub(crate) drop_panicked: Cell<bool>,
     pub(crate) joiner: RefCell<Option<Waker>>,
     /// Operations that were started while this task was polled and have not ended.
     pub(crate) operations: RefCell<Vec<Token>>,
@@ -61,8 +64,8 @@ pub(crate) trait AnyTask {
     fn poll(&self, context: &mut Context<'_>) -> bool;
     /// Drops the future unfinished; the outcome is `Cancelled`.
     fn end_cancelled(&self);
-    /// Drops the outcome, which nobody will take. Panics are caught.
-    fn discard(&self);
+    /// Drops the outcome, which nobody will take; false if that panicked.
+    fn discard(&self) -> bool;
     /// The text of the panic that ended the task, if one did and nobody took it.
     fn panic_message(&self) -> Option<String>;
 }
@@ -90,14 +93,30 @@ impl<F: Future> Task<F> {
         Rc::new(Task { header, stage: RefCell::new(Stage::Running(future)) })
     }
 
-    /// Drops what the stage holds, in place, and puts an outcome there. Panics of drops are caught.
-    fn end(&self, outcome: Option<Result<F::Output, JoinError>>) {
+    /// Drops what the stage holds, in place. A panic of that drop is returned.
+    fn empty(&self) -> Result<(), Box<dyn Any + Send>> {
         let mut stage = self.stage.borrow_mut();
         // The old value is dropped where it is; if that panics, the new one is put there all the
-        // same. The outcome follows by itself, so that no whole stage is moved.
-        let _ = catch_unwind(AssertUnwindSafe(|| *stage = Stage::Over(None)));
-        if let Stage::Over(place) = &mut *stage {
-            *place = outcome;
+        // same.
+        catch_unwind(AssertUnwindSafe(|| *stage = Stage::Over(None)))
+    }
+
+    /// Drops the future, and keeps its outcome. If that drop panics, a value still wins; a task
+    /// that was cancelled has panicked.
+    fn end(&self, outcome: Result<F::Output, JoinError>) {
+        let outcome = match (self.empty(), outcome) {
+            (Ok(()), outcome) => outcome,
+            (Err(panic), Err(error)) if error.is_cancelled() => {
+                Err(self.error(JoinErrorKind::Panic(panic)))
+            }
+            (Err(panic), outcome) => {
+                dispose(panic);
+                self.header.drop_panicked.set(true);
+                outcome
+            }
+        };
+        if let Stage::Over(place) = &mut *self.stage.borrow_mut() {
+            *place = Some(outcome);
         }
     }
 
@@ -128,18 +147,18 @@ impl<F: Future> AnyTask for Task<F> {
         match self.poll_future(context) {
             Poll::Pending => false,
             Poll::Ready(outcome) => {
-                self.end(Some(outcome));
+                self.end(outcome);
                 true
             }
         }
     }
 
     fn end_cancelled(&self) {
-        self.end(Some(Err(self.error(JoinErrorKind::Cancelled))));
+        self.end(Err(self.error(JoinErrorKind::Cancelled)));
     }
 
-    fn discard(&self) {
-        self.end(None);
+    fn discard(&self) -> bool {
+        self.empty().map_err(dispose).is_ok()
     }
 
     fn panic_message(&self) -> Option<String> {

@@ -174,6 +174,104 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::{TcpListener, TcpStream};
+    use crate::{sleep, spawn};
+    use std::cell::{Cell as Slot, RefCell};
+    use std::pin::{Pin, pin};
+    use std::rc::Rc;
+    use std::task::{Context, Poll};
+    use std::time::Duration;
+
+    thread_local! {
+        static CLONES: Slot<u32> = const { Slot::new(0) };
+        static LISTENER: RefCell<Option<Rc<TcpListener>>> = const { RefCell::new(None) };
+    }
+
+    /// What a foreign waker may do at any time: here each of its functions does it.
+    fn meddle() {
+        let mut context = Context::from_waker(Waker::noop());
+        spawn(async {}).cancel();
+        assert!(pin!(sleep(Duration::from_secs(1))).poll(&mut context).is_pending());
+        if let Some(listener) = LISTENER.with_borrow(Clone::clone) {
+            let address = listener.local_addr().unwrap();
+            let _ = pin!(TcpStream::connect(address)).poll(&mut context);
+            let _ = pin!(listener.accept()).poll(&mut context);
+        }
+    }
+
+    static RUDE: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            CLONES.set(CLONES.get() + 1);
+            meddle();
+            RawWaker::new(data, &RUDE)
+        },
+        |_| meddle(),
+        |_| meddle(),
+        |_| meddle(),
+    );
+
+    fn rude() -> Waker {
+        // SAFETY: [ticket-is-a-number] the functions of this vtable do not look at the data.
+        unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &RUDE)) }
+    }
+
+    /// Polls twice with a waker whose clone meddles, so that one clone replaces another.
+    fn poll_rudely<F: Future>(mut future: Pin<&mut F>) {
+        let before = CLONES.get();
+        for _ in 0..2 {
+            let waker = rude();
+            let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+            assert!(poll.is_pending());
+        }
+        assert!(CLONES.get() > before);
+    }
+
+    #[test]
+    fn a_waker_that_meddles_when_it_is_cloned_meets_no_borrow() {
+        crate::run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut server = listener.accept().await.unwrap();
+            LISTENER.set(Some(Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap())));
+            poll_rudely(pin!(sleep(Duration::from_millis(1))));
+            poll_rudely(pin!(spawn(std::future::pending::<()>())));
+            poll_rudely(pin!(listener.accept()));
+            poll_rudely(pin!(TcpStream::connect(listener.local_addr().unwrap())));
+            poll_rudely(pin!(server.read(&mut [0; 1])));
+            let room = || pin!(client.write(&[0; 1 << 20])).poll(&mut Context::from_waker(&rude()));
+            while room().is_ready() {
+                sleep(Duration::from_micros(100)).await;
+            }
+            poll_rudely(pin!(client.write(b"x")));
+            poll_rudely(pin!(client.flush()));
+            poll_rudely(pin!(client.shutdown()));
+            sleep(Duration::from_millis(2)).await;
+            LISTENER.set(None);
+        });
+    }
+
+    #[test]
+    fn a_clone_that_closes_the_listener_leaves_nobody_waiting() {
+        static CLOSING: RawWakerVTable = RawWakerVTable::new(
+            |data| {
+                if let Some(listener) = LISTENER.take() {
+                    let _ = pin!(listener.close()).poll(&mut Context::from_waker(Waker::noop()));
+                }
+                RawWaker::new(data, &CLOSING)
+            },
+            |_| {},
+            |_| {},
+            |_| {},
+        );
+        crate::run(async {
+            let listener = Rc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+            LISTENER.set(Some(Rc::clone(&listener)));
+            // SAFETY: [ticket-is-a-number] the functions of this vtable do not look at the data.
+            let waker = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &CLOSING)) };
+            let poll = pin!(listener.accept()).poll(&mut Context::from_waker(&waker));
+            assert!(matches!(poll, Poll::Ready(Err(_))));
+        });
+    }
 
     #[test]
     fn a_ticket_keeps_its_three_parts_apart() {

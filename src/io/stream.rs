@@ -442,7 +442,7 @@ impl Stream {
         let taken = result.max(0) as usize;
         self.send_was_short.set(taken < self.outbox.borrow().in_flight);
         let gone = self.outbox.borrow_mut().take_back(payload, taken);
-        drop(gone);
+        self.drop_sent(gone);
         match -result {
             libc::EINTR | libc::EAGAIN | libc::ECANCELED => {}
             error if error > 0 => return self.fail_writes(error),
@@ -461,13 +461,28 @@ impl Stream {
         self.wake_watcher();
     }
 
+    /// Drops what was sent, piece by piece: owned bytes may run foreign code, and two panics of one
+    /// drop would end the process.
+    fn drop_sent(&self, payload: Payload) {
+        match payload {
+            Payload::Batch(batch) => {
+                for segment in batch.into_segments() {
+                    self.core.drop_foreign(segment);
+                }
+            }
+            payload => self.core.drop_foreign(payload),
+        }
+    }
+
     /// Ends the write side with an error that every later write returns.
     pub(super) fn fail_writes(&self, error: i32) {
-        let (unsent, waiting) = {
+        let (mut unsent, waiting) = {
             let mut outbox = self.outbox.borrow_mut();
             (outbox.fail(error), outbox.everyone())
         };
-        drop(unsent);
+        while let Some(segment) = unsent.pop_front() {
+            self.core.drop_foreign(segment);
+        }
         self.wake_all(waiting);
         self.wake_watcher();
     }
