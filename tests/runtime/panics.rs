@@ -333,6 +333,66 @@ fn a_panic_in_the_drop_of_what_was_sent_ends_no_core() {
     });
 }
 
+/// A waker that panics when it is dropped.
+struct Fragile;
+
+impl Wake for Fragile {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("a fragile waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_when_it_is_dropped_ends_no_core() {
+    let name = "panics::a_waker_that_panics_when_it_is_dropped_ends_no_core";
+    if child::rerun(name, &[]).is_some() {
+        return;
+    }
+    let (builder, reports) = noting();
+    let runtime = builder.build().unwrap();
+    runtime.block_on(async {
+        let listener = corio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for peer_goes_first in [true, false] {
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = listener.accept().await.unwrap();
+            poll_with_fragile(pin!(stream.read(&mut [0; 1])));
+            poll_with_fragile(pin!(stream.fill_buf()));
+            if peer_goes_first {
+                drop(client);
+                sleep(Duration::from_millis(2)).await;
+                drop(stream);
+            } else {
+                drop(stream);
+                sleep(Duration::from_millis(2)).await;
+                drop(client);
+            }
+            sleep(Duration::from_millis(2)).await;
+            assert_alive().await;
+        }
+        // And those that the end of the runtime finds.
+        let mut timer = Box::pin(sleep(Duration::from_secs(60)));
+        let mut task = Box::pin(spawn(pending::<()>()));
+        poll_with_fragile(timer.as_mut());
+        poll_with_fragile(task.as_mut());
+        std::mem::forget((timer, task));
+    });
+    runtime.close();
+    corio::run(assert_alive());
+    assert!(!reports.borrow().is_empty());
+}
+
+/// Polls with a fragile waker, of which whoever is waited for gets the only copy.
+fn poll_with_fragile<F: Future>(future: Pin<&mut F>) {
+    let waker = Waker::from(Arc::new(Fragile));
+    assert!(future.poll(&mut Context::from_waker(&waker)).is_pending());
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
+}
+
 #[test]
 fn a_runtime_that_is_dropped_by_a_panic_ends_in_order() {
     let ended = Rc::new(Cell::new(false));
