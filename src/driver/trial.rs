@@ -396,3 +396,18 @@ fn end(ring: &mut IoUring, user_data: u64) -> io::Result<()> {
     debug_assert!(!answers.is_empty());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixty_cores_fit_under_the_usual_limit_of_locked_memory() {
+        let bytes = ring_memory_bytes(RingSize::default());
+        assert!(bytes <= 128 << 10, "one core locks {bytes} bytes");
+        assert!(60 * bytes <= 8 << 20);
+        let pools = BufferConfig::default();
+        let initial_bytes = usize::from(pools.initial_count) * pools.size_bytes;
+        assert!(initial_bytes <= 1 << 20, "{initial_bytes} bytes of buffers at the start");
+    }
+}

@@ -1,6 +1,6 @@
-//! Slots on a kernel that behaves as badly as its contract allows (`driver/fake.rs`), compared with
-//! a model; and in `slots_tests/cores.rs` whole cores on it, and on a real ring that is much too
-//! small.
+//! Slots on a kernel that behaves as badly as its contract allows (`driver/fake.rs`), compared
+//! with a model; and in `slots_tests/cores.rs` whole cores on it, and on a real ring that is much
+//! too small.
 
 mod cores;
 
