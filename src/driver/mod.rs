@@ -59,7 +59,7 @@ use uring::Uring;
 ///  63..60  tag (1 operation, 2 cancel)   59..32  generation   31..0  slot index
 /// ```
 /// Tag 0 is never made, so a zeroed `user_data` is nobody's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Token(u64);
 
 const TAG_OPERATION: u64 = 1;

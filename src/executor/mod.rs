@@ -427,7 +427,7 @@ impl Core {
 
     fn operation_ended(self: &Rc<Core>, task: &dyn AnyTask, token: Token) {
         let header = task.header();
-        header.operations.borrow_mut().retain(|it| *it != token);
+        header.operations.borrow_mut().remove(&token);
         let is_last = header.operations.borrow().is_empty();
         match header.phase.get() {
             Phase::Settling if is_last => self.finish(task),
@@ -444,7 +444,7 @@ impl Core {
         let owner = start.owner.clone();
         let token = self.slots.borrow_mut().start(&mut self.driver.borrow_mut(), start);
         if let Some(owner) = owner {
-            owner.header().operations.borrow_mut().push(token);
+            owner.header().operations.borrow_mut().insert(token);
         }
         token
     }

@@ -20,6 +20,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -54,7 +55,7 @@ pub(crate) struct Header {
     pub(crate) drop_panicked: Cell<bool>,
     pub(crate) joiner: RefCell<Option<Waker>>,
     /// Operations that were started while this task was polled and have not ended.
-    pub(crate) operations: RefCell<Vec<Token>>,
+    pub(crate) operations: RefCell<BTreeSet<Token>>,
 }
 
 /// A task as the core sees it.

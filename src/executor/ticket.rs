@@ -20,6 +20,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::Core;
 use super::inbox::{Inbox, MustRing};
+use super::turn::WAKES_MAX;
 use crate::driver::Bell;
 
 /// The most cores that can run in one process at a time.
@@ -156,7 +157,11 @@ impl Claim {
             }
         };
         // Wakes for the cell's last core mean nothing to this one.
-        while cell.inbox.pop().is_some() {}
+        for _ in 0..WAKES_MAX {
+            if cell.inbox.pop().is_none() {
+                break;
+            }
+        }
         cell.inbox.take_wake_all();
         Ok(Claim { home: Home(index << EPOCH_BITS | epoch), cell })
     }

@@ -34,7 +34,7 @@ const POLLS_A_LOOK: u32 = 8;
 const LONG_SPAN_MICROS: u64 = 12;
 
 /// Foreign wakes taken in one turn: a full inbox.
-const WAKES_MAX: usize = 1024;
+pub(super) const WAKES_MAX: usize = 1024;
 
 /// After so many turns that left completions behind, timers go by the clock.
 const STALE_TURNS_MAX: u32 = 8;
@@ -317,7 +317,10 @@ impl Core {
             count(&self.counters.foreign_completions);
             return;
         };
+        // The operation may be the last to hold its receiver, and that a foreign waker.
+        let receiver = Rc::clone(&delivery.receiver);
         delivery.receiver.complete(self, delivery.done);
+        self.drop_foreign(receiver);
         if let Some(ended) = delivery.ended
             && let Some(owner) = &ended.owner
         {

@@ -101,8 +101,9 @@ impl Future for WriteOwned<'_> {
         let stream = self.room.stream;
         if let Some(segment) = self.segment.take().filter(|segment| segment.len() > 0) {
             let copied = stream.outbox.borrow_mut().push(segment);
-            drop(copied);
             stream.send_soon();
+            // Last: its drop may be foreign code, which may panic.
+            drop(copied);
         }
         Poll::Ready(Ok(()))
     }

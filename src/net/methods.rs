@@ -122,7 +122,8 @@ macro_rules! write_methods {
         /// Copies `bytes` into the outbox, which is sent at the end of the turn. Waits only while
         /// the outbox holds more than 64 KiB, then takes all of them.
         ///
-        /// Several tasks may write; calls never mix their bytes.
+        /// Several tasks may write; calls never mix their bytes. A write that waits keeps its turn
+        /// until it is dropped: one that is leaked (`mem::forget`) holds up those behind it.
         ///
         /// # Errors
         ///

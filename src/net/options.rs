@@ -37,13 +37,14 @@ impl Default for ListenOptions {
 }
 
 impl ListenOptions {
-    /// The default settings: a backlog of 1024, an inbox of 4096, addresses are reused.
+    /// The default settings: a backlog of 1024, an inbox of 4096, addresses are reused, and
+    /// TCP_NODELAY is set, as asyncio sets it.
     pub fn new() -> ListenOptions {
         ListenOptions {
             backlog: 1024,
             inbox_limit: 4096,
             reuse_port: false,
-            sockets: vec![SocketOption::ReuseAddress(true)],
+            sockets: vec![SocketOption::ReuseAddress(true), SocketOption::NoDelay(true)],
         }
     }
 
@@ -72,7 +73,7 @@ impl ListenOptions {
         self
     }
 
-    /// TCP_NODELAY for accepted streams.
+    /// TCP_NODELAY for accepted streams: on by default.
     pub fn nodelay(self, on: bool) -> ListenOptions {
         self.option(SocketOption::NoDelay(on))
     }

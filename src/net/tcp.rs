@@ -66,6 +66,7 @@ impl TcpStream {
         let address = address.to_socket_addr()?;
         let raw = core.driver.borrow_mut().open_socket(&address)?;
         let fd = core.fd(raw);
+        core.driver.borrow_mut().set_option(raw, SocketOption::NoDelay(true))?;
         let payload = Payload::Address(Box::new(driver::Address::from(&address)));
         let result = Operation::start(&core, Op::Connect { fd: raw }, payload, &fd).await;
         match result {
@@ -113,8 +114,8 @@ impl TcpStream {
         (OwnedReadHalf(Rc::clone(&shared)), OwnedWriteHalf(shared))
     }
 
-    /// Turns off (or on) the joining of small packets: TCP_NODELAY, see tcp(7). It costs little
-    /// here, since what a turn wrote leaves as one send anyway.
+    /// Turns the kernel's joining of small packets off (the default, as in asyncio) or on:
+    /// TCP_NODELAY, see tcp(7). What a turn wrote leaves as one send anyway.
     ///
     /// # Errors
     ///
