@@ -104,6 +104,9 @@ impl TcpStream {
     }
 
     /// Lends the two directions, to be used side by side in one task.
+    ///
+    /// Where `futures::AsyncReadExt` is in scope, `stream.split()` means that trait's: write
+    /// `TcpStream::split(&mut stream)` there.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         (ReadHalf::new(&self.stream), WriteHalf::new(&self.stream))
     }
