@@ -100,7 +100,8 @@ async fn read_numbered_under_timeouts(seed: u64) {
         timeouts_count += usize::from(corio::timeout(patience, read).await.is_err());
     }
     assert_eq!(reader.read(&mut [0]).await.unwrap(), 0, "seed {seed}: more came than was sent");
-    assert!(timeouts_count > 10, "seed {seed}: only {timeouts_count} reads were given up");
+    // How many is a question of the machine's speed; without any, the test would show nothing.
+    assert!(timeouts_count > 0, "seed {seed}: no read was given up");
     drop(reader);
     writing.await.unwrap();
 }
