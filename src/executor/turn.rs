@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ready::Next;
-use super::{Core, Errand, count};
+use super::{Core, Errand, TurnEnd, count};
 use crate::driver::{Driver, Feature, Features, Wait, ticks, ticks_per_micro};
 
 /// Polls in one turn.
@@ -208,16 +208,22 @@ impl Core {
         let mut flushes = self.flushes.take();
         let alone = flushes.len() == 1 && !self.tasks.borrow().has_ready();
         for flush in flushes.drain(..) {
-            flush.turn_end(self, Errand::Flush { alone });
+            self.run_errand(flush, Errand::Flush { alone });
         }
         self.keep_allocation(flushes);
         let armings = self.armings.borrow().len();
         for _ in 0..armings {
             let arming = self.armings.borrow_mut().pop_front();
             if let Some(arming) = arming {
-                arming.turn_end(self, Errand::Arm);
+                self.run_errand(arming, Errand::Arm);
             }
         }
+    }
+
+    fn run_errand(self: &Rc<Core>, resource: Rc<dyn TurnEnd>, errand: Errand) {
+        // The queue may be the last to hold the resource, and that a foreign waker.
+        Rc::clone(&resource).turn_end(self, errand);
+        self.drop_foreign(resource);
     }
 
     fn keep_allocation(&self, emptied: Vec<Rc<dyn super::TurnEnd>>) {

@@ -384,6 +384,17 @@ fn a_waker_that_panics_when_it_is_dropped_ends_no_core() {
         sleep(Duration::from_millis(1)).await;
         assert_alive().await;
         drop(client);
+        // Here it is what the turn still has to do: to arm the receive, and to flush.
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let mut stream = listener.accept().await.unwrap();
+        poll_with_fragile(pin!(stream.read(&mut [0; 1])));
+        stream.write(b"never sent").await.unwrap();
+        stream.abort();
+        drop(stream);
+        yield_now().await;
+        sleep(Duration::from_millis(1)).await;
+        assert_alive().await;
+        drop(client);
         // And those that the end of the runtime finds.
         let mut timer = Box::pin(sleep(Duration::from_secs(60)));
         let mut task = Box::pin(spawn(pending::<()>()));
