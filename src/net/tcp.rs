@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,7 +15,7 @@ use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 use super::{Address, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
 use crate::executor::Core;
-use crate::executor::operation::Operation;
+use crate::executor::operation::{Operation, core_for};
 use crate::io::{Closed, Reader, Stream};
 
 /// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
@@ -54,15 +55,23 @@ impl TcpStream {
     ///
     /// # Panics
     ///
-    /// If no runtime runs on this thread.
+    /// When it is polled, if no runtime runs on that thread.
     ///
     /// # Cancellation
     ///
     /// **Weak**: the connection may have been made by the time the connect is dropped; then it is
     /// closed.
     #[doc(alias = "open_connection")]
-    pub async fn connect(address: impl Address) -> io::Result<TcpStream> {
-        let core = Core::current();
+    #[track_caller]
+    pub fn connect(address: impl Address) -> impl Future<Output = io::Result<TcpStream>> {
+        TcpStream::connect_from(Location::caller(), address)
+    }
+
+    async fn connect_from(
+        called_at: &'static Location<'static>,
+        address: impl Address,
+    ) -> io::Result<TcpStream> {
+        let core = core_for(called_at);
         let address = address.to_socket_addr()?;
         let raw = core.driver.borrow_mut().open_socket(&address)?;
         let fd = core.fd(raw);
