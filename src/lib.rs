@@ -65,8 +65,10 @@ mod runtime;
 pub use driver::{Driver, Feature, FeatureState, Features};
 pub use executor::{BusyPoll, CloseReport, Unhandled};
 pub use runtime::{Builder, Runtime, Stats, run, stats};
-pub use task::{JoinError, JoinHandle, spawn, yield_now};
-pub use time::{interval, sleep, timeout};
+pub use task::{
+    JoinError, JoinHandle, TaskGroup, catch_cancel, gather, shield, spawn, task_group, yield_now,
+};
+pub use time::{interval, sleep, timeout, wait_for};
 
 pub use corio_macros::{main, select, test};
 pub use futures_util::{join, try_join};

@@ -92,6 +92,12 @@ impl Tasks {
         task
     }
 
+    /// The live task of a ticket.
+    pub(crate) fn find(&self, ticket: Ticket) -> Option<Rc<dyn AnyTask>> {
+        let entry = self.entries.get(ticket.slot() as usize)?;
+        entry.task.clone().filter(|_| entry.generation == ticket.generation())
+    }
+
     /// Queues a ticket's task, unless it is queued or the ticket is stale.
     pub(crate) fn wake(&mut self, ticket: Ticket) {
         let slot = ticket.slot();
@@ -106,6 +112,14 @@ impl Tasks {
         if !entry.queued && entry.generation == ticket.generation() && entry.task.is_some() {
             entry.queued = true;
             self.ready.push_back(slot);
+        }
+    }
+
+    /// Takes the task that was inserted last out of the queue: it is polled at once instead.
+    pub(crate) fn unqueue_newest(&mut self, ticket: Ticket) {
+        if self.ready.back() == Some(&ticket.slot()) {
+            self.ready.pop_back();
+            self.entries[ticket.slot() as usize].queued = false;
         }
     }
 

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Core;
-use super::task::AnyTask;
+use super::scope::Scope;
 use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token};
 
 const SEGMENT_LENGTH: usize = 64;
@@ -52,8 +52,8 @@ pub(crate) struct Start {
     pub(crate) fd: Option<Rc<Fd>>,
     pub(crate) receiver: Rc<dyn Receive>,
     pub(crate) role: u8,
-    /// The task it belongs to, if it belongs to one rather than to a resource.
-    pub(crate) owner: Option<Rc<dyn AnyTask>>,
+    /// The scope it belongs to, if it belongs to one rather than to a resource.
+    pub(crate) owner: Option<Rc<Scope>>,
 }
 
 #[derive(Default)]
@@ -65,12 +65,12 @@ struct Slot {
     payload: Payload,
     fd: Option<Rc<Fd>>,
     receiver: Option<Rc<dyn Receive>>,
-    owner: Option<Rc<dyn AnyTask>>,
+    owner: Option<Rc<Scope>>,
 }
 
 /// A slot's contents at its end: dropped by the caller once nothing is borrowed.
 pub(crate) struct Ended {
-    pub(crate) owner: Option<Rc<dyn AnyTask>>,
+    pub(crate) owner: Option<Rc<Scope>>,
     _fd: Option<Rc<Fd>>,
 }
 

@@ -10,6 +10,7 @@
 //! ```
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::task::{AnyTask, Phase};
@@ -79,9 +80,9 @@ impl Core {
     fn end_tasks(self: &Rc<Core>, report: &mut CloseReport) {
         let tasks = self.tasks_of(false);
         report.cancelled_tasks = tasks.len();
+        let reason: Arc<str> = Arc::from("its runtime ends");
         for task in tasks {
-            task.header().cancel.set(true);
-            task.header().ticket.wake();
+            self.ask_task(&*task, Some(Arc::clone(&reason)));
         }
         self.turn_until(self.deadline_ns(self.grace), |core| core.tasks_of(false).is_empty());
         let stuck = self.tasks_of(false);
@@ -91,7 +92,7 @@ impl Core {
 
     /// Drops the futures of tasks that live. One whose future is over keeps its outcome, and does
     /// not wait for its operations: those are cancelled with all others below.
-    fn drop_tasks(&self, tasks: Vec<Rc<dyn AnyTask>>) {
+    fn drop_tasks(self: &Rc<Core>, tasks: Vec<Rc<dyn AnyTask>>) {
         for task in tasks {
             if is_live(&*task) {
                 task.end_cancelled();

@@ -330,7 +330,7 @@ impl Core {
         if let Some(ended) = delivery.ended
             && let Some(owner) = &ended.owner
         {
-            self.operation_ended(&**owner, token);
+            self.operation_ended(owner, token);
         }
     }
 }
