@@ -133,7 +133,8 @@ impl GroupError {
         self.errors.is_empty()
     }
 
-    /// Whether nothing failed, and [`TaskGroup::cancel`](super::TaskGroup::cancel) or a grace limit cut the body short.
+    /// Whether nothing failed, and [`TaskGroup::cancel`](super::TaskGroup::cancel) or a grace
+    /// limit cut the body short.
     pub fn is_cancelled(&self) -> bool {
         self.is_empty()
     }
