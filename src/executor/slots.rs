@@ -9,8 +9,8 @@
 //!    └────────────────────┘   └─▶ in flight, cancel_sent
 //! ```
 //!
-//! A slot owns what the kernel may still touch: the payload and the descriptor. Whoever waits may
-//! go away; the slot keeps both until the last completion. `[slot-keeps-memory]`: slots live in
+//! A slot owns what the kernel may still touch: the payload, and the descriptor if its receiver
+//! does not keep that. Whoever waits may go away; the slot keeps all until the last completion. `[slot-keeps-memory]`: slots live in
 //! boxed segments, so a payload's address never changes, and nobody looks at it while in flight.
 //! Free slots are reused first in, first out, under a new generation, so a late or foreign
 //! completion meets no other operation: it is dropped and counted.
@@ -49,6 +49,7 @@ pub(crate) struct Done {
 pub(crate) struct Start {
     pub(crate) op: Op,
     pub(crate) payload: Payload,
+    /// The descriptor, unless the receiver keeps it for its whole life.
     pub(crate) fd: Option<Rc<Fd>>,
     pub(crate) receiver: Rc<dyn Receive>,
     pub(crate) role: u8,
@@ -68,17 +69,14 @@ struct Slot {
     owner: Option<Rc<Scope>>,
 }
 
-/// A slot's contents at its end: dropped by the caller once nothing is borrowed.
-pub(crate) struct Ended {
-    pub(crate) owner: Option<Rc<Scope>>,
-    _fd: Option<Rc<Fd>>,
-}
-
-/// What to do with a completion.
+/// Who hears of a completion, and what the slot held if it was the last: used and dropped by the
+/// caller once nothing is borrowed.
 pub(crate) struct Delivery {
     pub(crate) receiver: Rc<dyn Receive>,
-    pub(crate) done: Done,
-    pub(crate) ended: Option<Ended>,
+    pub(crate) role: u8,
+    pub(crate) payload: Payload,
+    pub(crate) owner: Option<Rc<Scope>>,
+    pub(crate) fd: Option<Rc<Fd>>,
 }
 
 /// All operations of one core.
@@ -163,32 +161,30 @@ impl Slots {
     pub(crate) fn deliver(
         &mut self,
         driver: &mut AnyDriver,
-        completion: &mut Completion,
+        completion: &Completion,
     ) -> Option<Delivery> {
         let token = completion.token;
         let slot = self.find(token)?;
-        let mut done = Done {
-            token,
-            role: slot.role,
-            result: completion.result,
-            more: completion.more,
-            chunk: completion.chunk.take(),
-            payload: Payload::None,
-        };
+        let role = slot.role;
         if completion.more {
             let receiver = Rc::clone(slot.receiver.as_ref()?);
-            return Some(Delivery { receiver, done, ended: None });
+            return Some(Delivery {
+                receiver,
+                role,
+                payload: Payload::None,
+                owner: None,
+                fd: None,
+            });
         }
         slot.in_flight = false;
-        done.payload = std::mem::take(&mut slot.payload);
-        let receiver = slot.receiver.take()?;
-        let ended = Some(Ended { owner: slot.owner.take(), _fd: slot.fd.take() });
+        let payload = std::mem::take(&mut slot.payload);
+        let (receiver, owner, fd) = (slot.receiver.take()?, slot.owner.take(), slot.fd.take());
         if slot.cancel_sent {
             driver.forget_cancel(token);
         }
         self.live_count -= 1;
         self.free.push_back(token.index());
-        Some(Delivery { receiver, done, ended })
+        Some(Delivery { receiver, role, payload, owner, fd })
     }
 
     /// Leaks what is still in flight, so that the kernel may go on with it; says how much.

@@ -19,8 +19,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ready::Next;
+use super::slots::{Delivery, Done};
 use super::{Core, Errand, TurnEnd, count};
-use crate::driver::{Driver, Feature, Features, Wait, ticks, ticks_per_micro};
+use crate::driver::{Completion, Driver, Feature, Features, Wait, ticks, ticks_per_micro};
 
 /// Polls in one turn.
 const POLLS_MAX: usize = 64;
@@ -312,25 +313,25 @@ impl Core {
         self.completions.replace(completions);
     }
 
-    fn deliver(self: &Rc<Core>, mut completion: crate::driver::Completion) {
-        let token = completion.token;
+    fn deliver(self: &Rc<Core>, completion: Completion) {
+        let Completion { token, result, more, .. } = completion;
         let delivery = {
             let mut driver = self.driver.borrow_mut();
-            self.slots.borrow_mut().deliver(&mut driver, &mut completion)
+            self.slots.borrow_mut().deliver(&mut driver, &completion)
         };
-        let Some(delivery) = delivery else {
+        let Some(Delivery { receiver, role, payload, owner, fd }) = delivery else {
             // Nobody here asked for it. Its chunk, if any, goes back to the pool here.
             count(&self.counters.foreign_completions);
             return;
         };
         // The operation may be the last to hold its receiver, and that a foreign waker.
-        let receiver = Rc::clone(&delivery.receiver);
-        delivery.receiver.complete(self, delivery.done);
-        self.drop_foreign(receiver);
-        if let Some(ended) = delivery.ended
-            && let Some(owner) = &ended.owner
-        {
-            self.operation_ended(owner, token);
+        let held = Rc::clone(&receiver);
+        receiver
+            .complete(self, Done { token, role, result, more, chunk: completion.chunk, payload });
+        self.drop_foreign(held);
+        drop(fd);
+        if let Some(owner) = owner {
+            self.operation_ended(&owner, token);
         }
     }
 }

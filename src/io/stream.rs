@@ -242,7 +242,8 @@ impl Stream {
         self.core.start(Start {
             op,
             payload,
-            fd: Some(Rc::clone(&self.fd)),
+            // The stream keeps its descriptor, and the slot keeps the stream.
+            fd: None,
             receiver: Rc::<Stream>::clone(self),
             role,
             owner: None,
