@@ -56,6 +56,8 @@ mod executor;
 pub mod task;
 pub mod time;
 
+pub mod sync;
+
 pub mod io;
 pub mod net;
 pub mod signal;

@@ -156,6 +156,27 @@ pub(crate) fn report_panic_without_core(task: &dyn AnyTask) {
     }
 }
 
+/// Wakes any waker, whatever it does, and whether or not a core runs on this thread.
+#[inline]
+pub(crate) fn wake(waker: Waker) {
+    if ticket::is_ticket(&waker) {
+        waker.wake();
+    } else {
+        wake_foreign(waker);
+    }
+}
+
+fn wake_foreign(waker: Waker) {
+    match Core::try_current() {
+        Some(core) => core.wake(waker),
+        None => {
+            if !contain(|| waker.wake()) {
+                print(&Unhandled::WakerPanicked);
+            }
+        }
+    }
+}
+
 /// What a misuse outside of a runtime is told.
 pub(crate) const NO_RUNTIME: &str = "there is no corio runtime on this thread: call this from a \
     future that runs under `corio::run`, `Runtime::block_on`, `#[corio::main]` or `#[corio::test]`";
