@@ -25,6 +25,13 @@ pub enum Unhandled {
         /// The kernel's error.
         error: std::io::Error,
     },
+    /// The handler of a server's connection returned an error.
+    HandlerFailed {
+        /// The other end, if it was still there.
+        peer: Option<std::net::SocketAddr>,
+        /// What the handler returned.
+        error: Box<dyn std::error::Error>,
+    },
     /// A listener has no descriptors left for new connections; they wait in the backlog.
     AcceptPaused {
         /// The kernel's error.
@@ -56,6 +63,12 @@ impl fmt::Display for Unhandled {
             ),
             Unhandled::WriteFailed { error } => {
                 write!(f, "a stream was dropped with unsent data that failed: {error}")
+            }
+            Unhandled::HandlerFailed { peer: Some(peer), error } => {
+                write!(f, "the handler of the connection from {peer} failed: {error}")
+            }
+            Unhandled::HandlerFailed { peer: None, error } => {
+                write!(f, "the handler of a connection failed: {error}")
             }
             Unhandled::AcceptPaused { error } => write!(
                 f,

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! A slot owns what the kernel may still touch: the payload, and the descriptor if its receiver
-//! does not keep that. Whoever waits may go away; the slot keeps all until the last completion. `[slot-keeps-memory]`: slots live in
-//! boxed segments, so a payload's address never changes, and nobody looks at it while in flight.
+//! does not keep that. Whoever waits may go away; the slot keeps all until the last completion.
+//! `[slot-keeps-memory]`: slots live in boxed segments, so a payload's address never changes, and
+//! nobody looks at it while in flight.
 //! Free slots are reused first in, first out, under a new generation, so a late or foreign
 //! completion meets no other operation: it is dropped and counted.
 #![allow(unsafe_code)] // Calls `push`, the one unsafe function of the seam.
