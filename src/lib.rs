@@ -60,6 +60,7 @@ pub mod io;
 pub mod net;
 pub mod signal;
 
+pub mod probe;
 mod runtime;
 
 pub use driver::{Driver, Feature, FeatureState, Features};

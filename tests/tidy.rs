@@ -37,6 +37,7 @@ const FLOORS: &[Floor] = &[
     ("process", 4),
     ("signal", 4),
     ("runtime", 4),
+    ("probe", 4),
     ("cores", 4),
     ("channel", 4),
     ("compat", 5),
@@ -59,6 +60,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/driver/uring.rs", "submission entries point at payloads"),
     ("src/driver/epoll.rs", "system calls with payloads"),
     ("src/driver/trial.rs", "the ring's set-up and its trials, before any payload exists"),
+    ("src/driver/probe/", "trials: operations with memory that is lent to them, registrations"),
     ("src/driver/payload.rs", "memory that the kernel reads and writes"),
     ("src/driver/buffers.rs", "the pool's mapping, which kernel and chunks share"),
     ("src/driver/address.rs", "the kernel's socket addresses, whose length tells their type"),
@@ -195,6 +197,7 @@ const BANS: &[Ban] = &[
         within: &["src/", "tests/", "runtime-macros/"],
         except: &[
             ("src/bin/corio/server_child.rs", "std cannot wait for a child with a limit"),
+            ("src/driver/trial.rs", "locked memory comes back a moment later, without a word"),
             ("tests/program.rs", "blocking peers that are slow on purpose"),
         ],
         reach: Reach::Code,
