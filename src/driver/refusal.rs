@@ -297,7 +297,7 @@ impl Cause {
                 "module",
                 "allow io_uring in the policy of this process\n\
                  SELinux: `ausearch -m avc -ts recent` shows the denial, `audit2allow` the rule\n\
-                 AppArmor: `journalctl -k | grep apparmor` shows it; add `io_uring,` to the profile",
+                 AppArmor: `journalctl -k | grep apparmor` shows it; add `io_uring,` to it",
             )],
             Cause::UnseenPolicy => &[(
                 "host",

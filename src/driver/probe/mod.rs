@@ -283,7 +283,8 @@ const LENT: u64 = 7;
 /// Submits an entry that points into `memory`, waits for its last completion and gives both back.
 ///
 /// The memory has to be in vectors or static, so that it stays where it is while it is passed
-/// around (a box would claim to be the only way to it, which the kernel does not respect). If the operation does not end in time the memory is leaked: the kernel may still use it.
+/// around (a box would claim to be the only way to it, which the kernel does not respect). If the
+/// operation does not end in time the memory is leaked: the kernel may still use it.
 fn ask_lending<M>(
     ring: &mut IoUring,
     entry: squeue::Entry,
