@@ -133,8 +133,8 @@ pub(super) const TABLE: &[Capability] = &[
         "6.15",
         try_recv_zc,
         "receive without a copy, from a queue of the network card",
-        "less CPU for large payloads, with a card that splits headers",
-        "the kernel copies what is received",
+        "less CPU for large payloads",
+        "the kernel copies what is received (it fails without a card that splits headers)",
     )
     .listed_as(opcode::RecvZc::CODE),
     Capability::new(
