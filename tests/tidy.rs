@@ -74,6 +74,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/driver/fake.rs", "reads payloads as a kernel would"),
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
+    ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
     ("benches/idle_memory.rs", "an allocator that counts"),
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),

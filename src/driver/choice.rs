@@ -88,7 +88,9 @@ fn uring(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
 }
 
 fn epoll(pools: &Rc<Pools>, fell_back: Option<io::Error>) -> io::Result<Choice> {
-    let driver = AnyDriver::Epoll(Box::new(Epoll::new(pools)?));
+    let epoll =
+        Epoll::new(pools).map_err(|error| refusal::explain_epoll(error, fell_back.as_ref()))?;
+    let driver = AnyDriver::Epoll(Box::new(epoll));
     Ok(Choice { driver, features: Features::epoll(), fell_back })
 }
 

@@ -114,7 +114,9 @@ impl Environment {
     /// As `read`, of the files below a root; limits are not in files that are always readable.
     pub(super) fn below(root: &Path) -> Environment {
         let files = Files { root: root.to_owned() };
-        let status = files.text("proc/self/status").unwrap_or_default();
+        // A filter, and a capability, are of a thread; the process's file is of its first one.
+        let status = ["proc/thread-self/status", "proc/self/status"];
+        let status = status.iter().find_map(|path| files.text(path)).unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             line.map(str::trim)

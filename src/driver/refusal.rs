@@ -385,6 +385,28 @@ pub(super) fn explain(error: &io::Error, size: RingSize) -> io::Error {
     }
 }
 
+/// A want of descriptors or memory as an error that explains itself; any other as it is.
+pub(super) fn explain_shortage(error: io::Error) -> io::Error {
+    match error.raw_os_error().is_some_and(is_shortage) {
+        true => explain(&error, RingSize::default()),
+        false => error,
+    }
+}
+
+/// Why epoll does not start either.
+pub(super) fn explain_epoll(error: io::Error, no_ring: Option<&io::Error>) -> io::Error {
+    let Some(number) = error.raw_os_error().filter(|number| !is_shortage(*number)) else {
+        return explain_shortage(error);
+    };
+    let before = no_ring.map_or(String::new(), |no_ring| format!("{no_ring}; and "));
+    let text = format!(
+        "{before}epoll is refused ({}): likely a seccomp profile; cure: a profile that allows \
+         epoll_create1, epoll_ctl and epoll_wait",
+        error_name(number)
+    );
+    io::Error::new(error.kind(), text)
+}
+
 /// Whether an error is a refusal for which epoll may take the ring's place.
 pub(super) fn is_unavailable(error: &io::Error) -> bool {
     Refusal::in_error(error).is_some_and(Refusal::is_unavailable)

@@ -35,7 +35,7 @@ use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  corio probe                                       what can this machine do, and what to do about it?
+  corio probe                                       what can this machine do, and what should you do?
   corio bench echo                                  measure corio's echo server for 5 seconds
   corio bench echo --connections 1000 --size 4096   the same with more and larger traffic
   corio serve echo --port 7777                      run the echo server until Ctrl-C";

@@ -211,9 +211,13 @@ impl Found {
 /// ```
 pub struct Prober {
     ring: IoUring,
-    listed: Option<io_uring::Probe>,
+    /// What the kernel lists, asked for when something fails: the question may be refused as well.
+    listed: Option<Listed>,
     wanted: Features,
 }
+
+/// The kernel's table of operations, if it has one.
+type Listed = Option<io_uring::Probe>;
 
 impl Prober {
     /// Makes the ring for the trials.
@@ -225,9 +229,7 @@ impl Prober {
     pub fn new() -> io::Result<Prober> {
         let wanted = Features::wanted()?;
         let ring = trial_ring()?;
-        let mut listed = io_uring::Probe::new();
-        let is_listed = ring.submitter().register_probe(&mut listed).is_ok();
-        Ok(Prober { ring, listed: is_listed.then_some(listed), wanted })
+        Ok(Prober { ring, listed: None, wanted })
     }
 
     /// Tries one out. Takes a few microseconds, and at most some tenths of a second.
@@ -249,18 +251,26 @@ impl Prober {
         self.judge(capability, answer)
     }
 
-    fn judge(&self, capability: &Capability, answer: io::Result<bool>) -> Found {
+    fn is_listed(&mut self, opcode: u8) -> Option<bool> {
+        let listed = self.listed.get_or_insert_with(|| {
+            let mut listed = io_uring::Probe::new();
+            self.ring.submitter().register_probe(&mut listed).is_ok().then_some(listed)
+        });
+        listed.as_ref().map(|listed| listed.is_supported(opcode))
+    }
+
+    fn judge(&mut self, capability: &Capability, answer: io::Result<bool>) -> Found {
         let number = match answer {
             Ok(true) => return Found::Works,
             Ok(false) => None,
             Err(error) => error.raw_os_error(),
         };
-        let is_listed = match (capability.opcode, &self.listed) {
-            (Some(opcode), Some(listed)) => listed.is_supported(opcode),
-            // What is not in the table is known by the answer: EINVAL is the kernel's word for
-            // what it has never heard of.
-            _ => !matches!(number, None | Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS)),
-        };
+        // What is not in the table is known by the answer: EINVAL is the kernel's word for what it
+        // has never heard of.
+        let is_known =
+            !matches!(number, None | Some(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS));
+        let is_listed =
+            capability.opcode.and_then(|opcode| self.is_listed(opcode)).unwrap_or(is_known);
         if is_listed { Found::Fails(number) } else { Found::Absent }
     }
 }

@@ -23,7 +23,7 @@ const WIDTH_MIN: usize = 40;
 const NAME_WIDTH: usize = 12;
 
 /// The three left columns of the matrix.
-const MATRIX_WIDTH: usize = 48;
+const MATRIX_WIDTH: usize = 50;
 
 /// What is left for the last column, at least, or there is none.
 const LAST_COLUMN_MIN: usize = 24;
@@ -112,12 +112,12 @@ fn matrix(page: &mut Page, findings: &Findings) {
     for (title, table) in Capability::groups() {
         page.gap();
         let last = if has_last { "without it" } else { "" };
-        page.columns(&format!("  {title:<22} {:<6} {:<16} {last}", "since", "found"));
+        page.columns(&format!("  {title:<22} {:<6} {:<17} {last}", "since", "found"));
         for (capability, found) in rest.by_ref().take(table.len()) {
             let mark = if capability.feature().is_some() { '*' } else { ' ' };
             let verdict = verdict(findings, capability, *found);
             let (name, since) = (capability.name(), capability.since());
-            let cells = format!("{mark} {name:<22} {since:<6} {verdict:<16} ");
+            let cells = format!("{mark} {name:<22} {since:<6} {verdict:<17} ");
             let without = capability.without();
             match (*found == Found::Works, has_last) {
                 (true, true) => page.columns(&format!("{cells}{}", cut(without, last_width))),
