@@ -62,6 +62,7 @@ pub mod io;
 pub mod net;
 pub mod signal;
 
+pub mod probe;
 mod runtime;
 
 pub use driver::{Driver, Feature, FeatureState, Features};

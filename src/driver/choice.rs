@@ -7,10 +7,11 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 
 use super::epoll::Epoll;
-use super::trial::{self, RingSize};
+use super::refusal;
+use super::trial::RingSize;
 use super::uring::Uring;
 use super::{AnyDriver, Features, Pools};
 
@@ -59,11 +60,25 @@ pub(crate) fn choose(
     match driver_variable()?.or(wanted) {
         Some(Driver::Uring) => uring(size, pools),
         Some(Driver::Epoll) => epoll(pools, None),
-        None => match uring(size, pools) {
-            Err(error) if trial::is_unavailable(&error) => epoll(pools, Some(error)),
-            chosen => chosen,
-        },
+        None => best(size, pools),
     }
+}
+
+/// The ring if it starts, decided once a process: cores of one group must not differ in it, also
+/// where the machine's settings change between two of them.
+fn best(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
+    static DECIDED: Mutex<Option<Driver>> = Mutex::new(None);
+    let mut decided = DECIDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let choice = match *decided {
+        Some(Driver::Uring) => uring(size, pools)?,
+        Some(Driver::Epoll) => epoll(pools, None)?,
+        None => match uring(size, pools) {
+            Err(error) if refusal::is_unavailable(&error) => epoll(pools, Some(error))?,
+            chosen => chosen?,
+        },
+    };
+    *decided = Some(choice.features.driver());
+    Ok(choice)
 }
 
 fn uring(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
@@ -73,7 +88,9 @@ fn uring(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
 }
 
 fn epoll(pools: &Rc<Pools>, fell_back: Option<io::Error>) -> io::Result<Choice> {
-    let driver = AnyDriver::Epoll(Box::new(Epoll::new(pools)?));
+    let epoll =
+        Epoll::new(pools).map_err(|error| refusal::explain_epoll(error, fell_back.as_ref()))?;
+    let driver = AnyDriver::Epoll(Box::new(epoll));
     Ok(Choice { driver, features: Features::epoll(), fell_back })
 }
 

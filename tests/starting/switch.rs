@@ -1,0 +1,105 @@
+//! `kernel.io_uring_disabled`: 1 keeps out who is not privileged, 2 everybody.
+//!
+//! The switch is the whole machine's, and other programs run on it. So the real one is set only to
+//! 1, which no privileged process notices, and by a shell that sets it back also if this test is
+//! killed. The value 2 is held up by a fake: a file bound over the switch, in a mount namespace of
+//! its own, and a filter that answers what the kernel would.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use corio::probe::{Cause, Refusal};
+use corio::{Driver, Runtime};
+
+use crate::seccomp::{Action, forbid};
+use crate::{assert_echoes, in_child, is_root, noting, probe};
+
+const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
+
+/// What everyone under the switch has to find.
+#[track_caller]
+fn check_refused(level: u8) {
+    let (builder, notes) = noting();
+    let runtime = builder.build().unwrap();
+    assert_eq!(runtime.features().driver(), Driver::Epoll);
+    assert_echoes(&runtime);
+    let told = notes.borrow().join("\n");
+    let fact = format!("io_uring is refused (EPERM): `kernel.io_uring_disabled` is {level}");
+    let cure = "cure: `sysctl kernel.io_uring_disabled=0`";
+    assert!(told.contains(&fact) && told.contains(cure), "{told}");
+    let error = Runtime::builder().require_io_uring().build().unwrap_err();
+    assert_eq!(Refusal::in_error(&error).unwrap().cause(), Cause::Sysctl);
+    let (code, page, json) = probe(&[]);
+    assert_eq!(code, 2, "{page}");
+    assert_eq!(json["environment"]["io_uring_disabled"], level);
+    assert!(page.contains("sysctl kernel.io_uring_disabled=0"), "{page}");
+}
+
+#[test]
+fn switched_off_for_everybody_is_told_by_the_switch() {
+    let test = "switch::switched_off_for_everybody_is_told_by_the_switch";
+    let bind = "f=$(mktemp) && echo 2 >$f && mount --bind $f /proc/sys/kernel/io_uring_disabled \
+                && rm $f && exec \"$@\"";
+    // Who is not root is root in a user namespace of its own.
+    let namespace = if is_root() { "-m" } else { "-rm" };
+    if in_child(test, &["unshare", namespace, "sh", "-c", bind, "sh"]) {
+        return;
+    }
+    assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "2", "the fake is in place");
+    forbid(&[libc::SYS_io_uring_setup], Action::Refuse(libc::EPERM));
+    check_refused(2);
+}
+
+/// The real switch at 1 until this is dropped, or this process ends.
+struct SwitchedOff(Child);
+
+impl SwitchedOff {
+    /// Nothing where the switch may not be set, as in most containers.
+    fn set() -> Option<SwitchedOff> {
+        let before = std::fs::read_to_string(SWITCH).ok()?;
+        if before.trim() != "0" {
+            return None;
+        }
+        // The end of its input tells the shell that the test is over, however it ended.
+        let script = format!("echo 1 >{SWITCH} && echo set; cat >/dev/null; echo 0 >{SWITCH}");
+        let mut shell = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut line = String::new();
+        let output = shell.stdout.take().expect("piped");
+        BufReader::new(output).read_line(&mut line).expect("text");
+        let guard = SwitchedOff(shell);
+        (line == "set\n").then_some(guard)
+    }
+}
+
+impl Drop for SwitchedOff {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn switched_off_for_the_unprivileged_is_told_by_the_real_switch() {
+    let test = "switch::switched_off_for_the_unprivileged_is_told_by_the_real_switch";
+    if std::env::var("CORIO_TEST_CHILD").is_ok() {
+        assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "1");
+        return check_refused(1);
+    }
+    let Some(switched) = is_root().then(SwitchedOff::set).flatten() else {
+        // The unit tests of `driver/environment.rs` hold up the facts, the test above the answer.
+        println!("skipped: {SWITCH} cannot be set here, or is not 0");
+        return;
+    };
+    assert!(in_child(test, &["setpriv", "--bounding-set", "-sys_admin"]));
+    // The privileged are not meant.
+    let runtime = Runtime::builder().driver(Driver::Uring).build().unwrap();
+    assert_echoes(&runtime);
+    drop(switched);
+    assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "0", "it is set back");
+}
