@@ -62,6 +62,8 @@ pub mod io;
 pub mod net;
 pub mod signal;
 
+pub mod cores;
+
 pub mod probe;
 mod runtime;
 

@@ -31,20 +31,11 @@ const BUSY_POLL_DEFAULT: Duration = Duration::from_micros(20);
 /// ```
 #[track_caller]
 pub fn run<F: Future>(future: F) -> F::Output {
-    assert_no_runtime();
+    Core::assert_none_runs();
     match Runtime::new() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => panic!("the corio runtime cannot start: {error}"),
     }
-}
-
-#[track_caller]
-fn assert_no_runtime() {
-    assert!(
-        Core::try_current().is_none(),
-        "a corio runtime already runs on this thread: `run` and `block_on` cannot be called from a \
-         future; await it, or `spawn` it, instead"
-    );
 }
 
 /// A runtime: one loop on the thread that built it.
@@ -91,6 +82,11 @@ impl Runtime {
         let output = self.core.block_on(future);
         drop(entered);
         output
+    }
+
+    /// Where other threads reach this runtime.
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
     }
 
     /// Which features of the ring are in use, and why others are not.

@@ -30,6 +30,7 @@ mod payload;
 mod probe;
 mod refusal;
 mod socket;
+mod topology;
 mod trial;
 mod uring;
 
@@ -56,6 +57,7 @@ pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
 pub use probe::{Capability, Found, KnownBug, Prober};
 pub use refusal::{Cause, Cure, Refusal};
 pub(crate) use socket::SocketOption;
+pub(crate) use topology::{Cpu, allowed_cpus};
 pub(crate) use trial::RingSize;
 use uring::Uring;
 

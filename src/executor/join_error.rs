@@ -35,6 +35,20 @@ impl JoinError {
         JoinError::new(JoinErrorKind::Failed, id, spawned_at)
     }
 
+    /// That of a task whose core ended before it.
+    pub(crate) fn cancelled(id: u64, spawned_at: &'static Location<'static>) -> JoinError {
+        JoinError::new(JoinErrorKind::Cancelled(None), id, spawned_at)
+    }
+
+    /// That of a task which could not even be made.
+    pub(crate) fn panicked(
+        panic: Box<dyn Any + Send>,
+        id: u64,
+        spawned_at: &'static Location<'static>,
+    ) -> JoinError {
+        JoinError::new(JoinErrorKind::Panic(panic), id, spawned_at)
+    }
+
     pub(crate) fn leaving(mut self, operations: usize) -> JoinError {
         self.0.operations_left = operations;
         self
@@ -69,6 +83,11 @@ impl JoinError {
         self.0.id
     }
 
+    /// Where the task was spawned.
+    pub fn spawned_at(&self) -> &'static Location<'static> {
+        self.0.spawned_at
+    }
+
     /// Operations that the kernel had not let go of by the task's grace limit. They end in the
     /// background.
     pub fn operations_left(&self) -> usize {
@@ -93,7 +112,7 @@ impl JoinError {
         }
     }
 
-    pub(super) fn panic_message(&self) -> Option<String> {
+    pub(crate) fn panic_message(&self) -> Option<String> {
         match &self.0.kind {
             JoinErrorKind::Panic(payload) => Some(text_of_panic(&**payload)),
             _ => None,

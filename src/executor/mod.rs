@@ -10,6 +10,7 @@
 //!
 //! The executor knows operations and their receivers; it does not know what a stream is.
 
+pub(crate) mod calls;
 pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod operation;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 pub use join_error::JoinError;
 pub use report::Unhandled;
-pub(crate) use report::{UnhandledHook, print, print_start_error};
+pub(crate) use report::{UnhandledHook, print, print_line, print_start_error};
 pub use teardown::CloseReport;
 pub use turn::BusyPoll;
 
@@ -50,7 +51,7 @@ use report::contain;
 use scope::Scope;
 use slots::{Done, Receive, Slots, Start};
 use task::AnyTask;
-use ticket::Claim;
+use ticket::{Address, Claim};
 use timers::Timers;
 use turn::Pace;
 
@@ -252,15 +253,30 @@ impl Core {
         CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
+    /// Where other threads reach this core.
+    pub(crate) fn address(&self) -> Address {
+        self.claim.address()
+    }
+
     /// Makes this the thread's core until the guard is dropped.
     #[track_caller]
     pub(crate) fn enter(self: &Rc<Core>) -> Entered {
+        Core::assert_none_runs();
+        self.enter_over()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_none_runs() {
         assert!(
             Core::try_current().is_none(),
             "a corio runtime already runs on this thread: `run` and `block_on` cannot be called \
              from a future; await it, or `spawn` it, instead"
         );
-        self.enter_over()
+    }
+
+    /// How long tasks have to end that were asked to.
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// As `enter`, in the middle of another runtime: one that is dropped there ends at once.

@@ -47,6 +47,8 @@ pub enum Unhandled {
         /// Why: the fact, the likely cause and the cure.
         reason: std::io::Error,
     },
+    /// A closure that another thread had a core run panicked.
+    CallPanicked,
     /// A waker that is not corio's panicked when it was woken.
     WakerPanicked,
     /// A value that somebody left to the runtime, such as bytes to send, panicked when it was
@@ -80,6 +82,7 @@ impl fmt::Display for Unhandled {
                 "{count} operations did not end by the deadline of teardown; their memory is leaked"
             ),
             Unhandled::FellBack { reason } => write!(f, "running on epoll: {reason}"),
+            Unhandled::CallPanicked => f.write_str("a call from another thread panicked"),
             Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
             Unhandled::DropPanicked => f.write_str("a value panicked when the runtime dropped it"),
         }
@@ -114,6 +117,11 @@ pub(crate) type UnhandledHook = Box<dyn Fn(&Unhandled)>;
 /// The hook of a core that was given none.
 pub(crate) fn print(unhandled: &Unhandled) {
     eprintln!("corio: {unhandled}");
+}
+
+/// What was chosen at the start.
+pub(crate) fn print_line(line: &str) {
+    eprintln!("corio: {line}");
 }
 
 /// Why a program cannot start, for the person who started it.

@@ -244,7 +244,7 @@ impl Core {
         }
     }
 
-    fn find_task(&self, ticket: Ticket) -> Option<Rc<dyn AnyTask>> {
+    pub(crate) fn find_task(&self, ticket: Ticket) -> Option<Rc<dyn AnyTask>> {
         self.tasks.borrow().find(ticket)
     }
 

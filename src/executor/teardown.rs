@@ -1,7 +1,8 @@
 //! The end of a core, in bounded time and in this order:
 //!
 //! ```text
-//!  Open ─▶ Closing    1 spawns are refused; every task is asked to end, and polled until it did
+//!  Open ─▶ Closing    1 spawns and calls are refused; every task is asked to end, and polled
+//!                       until it did
 //!                     2 at the grace limit, futures that are left are dropped
 //!                     3 streams that still send or wait for their peer's end have until the
 //!                       linger limit
@@ -43,6 +44,7 @@ impl Core {
         }
         let entered = self.enter_over();
         self.life.set(Life::Closing);
+        self.close_calls();
         self.end_tasks(&mut report);
         self.end_streams(&mut report);
         self.end_operations(&mut report);

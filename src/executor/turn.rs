@@ -1,7 +1,7 @@
 //! The loop. One turn, always in this order:
 //!
 //! ```text
-//!  1 inbox     wakes from other threads
+//!  1 inbox     wakes and calls from other threads
 //!  2 timers    those due when the completion queue was last seen empty
 //!  3 polls     ready tasks: at most 64, or 100 us
 //!  4 flushes   outboxes; then receives are armed, first come, first armed
@@ -130,6 +130,7 @@ impl Core {
     pub(crate) fn turn(self: &Rc<Core>, poll_root: &mut dyn FnMut() -> bool, deadline_ns: u64) {
         count(&self.counters.turns);
         self.take_inbox();
+        self.take_calls();
         self.fire_timers();
         let root_is_over = self.poll_ready(poll_root);
         self.flush();
@@ -254,7 +255,7 @@ impl Core {
             self.pace.note_gap(ticks().wrapping_sub(idle_since));
             return self.enter_with(Wait::No);
         }
-        if !self.claim.cell.inbox.announce_sleep() {
+        if !self.claim.cell.announce_sleep() {
             return self.enter_with(Wait::No);
         }
         self.enter_with(match deadline_ns {
@@ -282,7 +283,7 @@ impl Core {
         }
         let mut looks = 0;
         loop {
-            if driver.has_news() || !self.claim.cell.inbox.is_empty() {
+            if driver.has_news() || !self.claim.cell.is_empty() {
                 return true;
             }
             looks += 1;
