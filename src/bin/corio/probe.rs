@@ -27,6 +27,9 @@ use corio::{Driver, FeatureState};
 use crate::{Failure, print_line};
 use child::{Start, Step};
 
+/// In Docker's format, which Podman and Kubernetes read as well.
+const PROFILE: &str = include_str!("../../../docs/seccomp.json");
+
 /// The entries of a ring that nobody made smaller.
 const DEFAULT_ENTRIES: (u32, u32) = (256, 4096);
 
@@ -56,6 +59,9 @@ pub(crate) struct Options {
     /// Print all fixes for all environments, not only those that apply here
     #[arg(long)]
     fixes: bool,
+    /// Print a seccomp profile for containers that allows what corio needs
+    #[arg(long)]
+    profile: bool,
     /// Reckon the limits for this many cores [default: the CPUs that this process may use]
     #[arg(long, value_name = "N")]
     cores: Option<usize>,
@@ -113,6 +119,14 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode, Failure> {
         child::run(step, options.after);
         return Ok(ExitCode::SUCCESS);
     }
+    if options.profile {
+        print_line(PROFILE.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.fixes {
+        print_line(&text::all_fixes(&Environment::read()));
+        return Ok(ExitCode::SUCCESS);
+    }
     let findings = Findings::gather(options.cores).map_err(Failure::work)?;
     if let Some(capability) = options.explain {
         print_line(&text::explanation(&findings, capability));
@@ -120,8 +134,6 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode, Failure> {
     }
     if options.json {
         print_line(&json::object(&findings).to_string());
-    } else if options.fixes {
-        print_line(&text::all_fixes(&findings.environment));
     } else {
         print_line(&text::page(&findings));
     }
@@ -203,7 +215,7 @@ impl Findings {
         }
         if let Some(limit) = self.short_memlock() {
             lacks.push(format!(
-                "locked memory is enough for {} of {} cores",
+                "locked memory is enough for {} of {} cores with rings of full size",
                 limit / locked_bytes_of_a_core() as u64,
                 self.cores
             ));

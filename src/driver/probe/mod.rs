@@ -21,7 +21,7 @@ use io_uring::{IoUring, cqueue, squeue};
 pub use bugs::KnownBug;
 
 use super::refusal::error_name;
-use super::trial::{Operation, Trial, ask, trial_of, trial_ring, try_flag};
+use super::trial::{Operation, Trial, ask, patiently, trial_of, trial_ring, try_flag};
 use super::{Feature, FeatureState, Features};
 
 /// A feature of io_uring that corio uses or could use.
@@ -240,7 +240,7 @@ impl Prober {
         }
         let answer = match capability.trial {
             Trial::Flag(feature) => try_flag(feature),
-            Trial::Operation(operation) => operation(&mut self.ring),
+            Trial::Operation(operation) => patiently(|| operation(&mut self.ring)),
         };
         if !matches!(answer, Ok(true)) {
             // The ring may be left with what did not end.

@@ -210,9 +210,14 @@ fn builder() -> Builder {
 }
 
 fn try_clamp(_: &mut IoUring) -> io::Result<bool> {
-    // Much more than the kernel's limit, but of the queue that takes the least memory.
-    let ring: IoUring = IoUring::builder().dontfork().setup_clamp().setup_cqsize(64).build(8)?;
-    Ok(ring.params().cq_entries() >= 64)
+    // Sixteen times the kernel's limit, of the queue that takes less memory.
+    let large: io::Result<IoUring> =
+        IoUring::builder().dontfork().setup_clamp().setup_cqsize(1 << 20).build(8);
+    match large {
+        // It was cut down, to more than may be locked here.
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Ok(true),
+        answer => answer.map(|ring| ring.params().cq_entries() < 1 << 20),
+    }
 }
 
 fn try_attach_wq(ring: &mut IoUring) -> io::Result<bool> {

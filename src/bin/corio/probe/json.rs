@@ -25,7 +25,7 @@ pub(super) fn object(findings: &Findings) -> Value {
             Start::Killed(signal) => Some(signal),
             _ => None,
         },
-        "error": findings.refusal().and_then(|refusal| refusal.error_number()),
+        "errno": findings.refusal().and_then(|refusal| refusal.error_number()),
         "ring_entries": entries.map(|entries| entries.0),
         "completion_entries": entries.map(|entries| entries.1),
         "features": features(findings),

@@ -13,6 +13,9 @@ use corio::probe::{
 use super::child::{Start, state_name};
 use super::{DESCRIPTORS_OF_A_CORE, Findings, Grade};
 
+const MORE: &str = "More: corio probe --explain FEATURE, --fixes (all of them), --profile (for \
+    containers), --json, --help";
+
 /// The width where there is no terminal.
 const PIPE_WIDTH: usize = 100;
 
@@ -48,7 +51,7 @@ pub(super) fn page(findings: &Findings) -> String {
     surroundings(&mut page, environment);
     bugs(&mut page, &findings.known_bugs());
     page.gap();
-    page.text("More: corio probe --explain FEATURE, --fixes (all of them), --json, --help");
+    page.text(MORE);
     page.lines.join("\n")
 }
 
@@ -57,14 +60,17 @@ fn summary(page: &mut Page, findings: &Findings) {
         (Some(driver), Grade::Best) => format!("{}, in its best configuration", driver.name()),
         (Some(driver), Grade::Degraded) => format!("{}, with something missing", driver.name()),
         (Some(driver), _) => driver.name().to_owned(),
-        (None, Grade::EpollOnly) => "none: a program is refused, unless told to use epoll".into(),
+        (None, Grade::EpollOnly) => {
+            "none by itself: a start fails; epoll works if asked for".into()
+        }
         (None, _) => "none: nothing starts here".to_owned(),
     };
     page.row("driver", &driver);
     page.row("why", &findings.why());
     let to_do = findings.to_do();
     if to_do.is_empty() {
-        page.row("to do", "nothing");
+        let is_well = findings.driver().is_some();
+        page.row("to do", if is_well { "nothing" } else { "what the reason says" });
     }
     for (index, line) in to_do.iter().enumerate() {
         page.row(if index == 0 { "to do" } else { "" }, line);
@@ -103,6 +109,13 @@ fn matrix(page: &mut Page, findings: &Findings) {
     let all = findings.capabilities.len();
     let working = count(|found| found == Found::Works);
     page.gap();
+    if count(|found| found == Found::Untried) == all {
+        page.text(&format!(
+            "Features of io_uring: none of {all} could be tried, since no ring can be made here \
+             (--explain FEATURE tells what each is for)"
+        ));
+        return;
+    }
     page.text(&format!(
         "Features of io_uring: {working} of {all} work (* corio uses it, the others it could use)"
     ));
