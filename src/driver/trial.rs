@@ -261,7 +261,9 @@ fn judge(tried: io::Result<bool>) -> io::Result<bool> {
 
 fn try_registered_ring(ring: &mut IoUring) -> io::Result<bool> {
     let mut submitter = ring.submitter();
-    Ok(submitter.register_ring_fd().is_ok() && submitter.unregister_ring_fd().is_ok())
+    submitter.register_ring_fd()?;
+    submitter.unregister_ring_fd()?;
+    Ok(true)
 }
 
 pub(super) fn try_wait(ring: &mut IoUring, flags: EnterFlags, time_ns: u64) -> io::Result<bool> {

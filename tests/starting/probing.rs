@@ -50,7 +50,7 @@ fn the_object_has_every_feature_and_every_fact() {
             let text = finding[key].as_str().unwrap_or_default();
             assert!(!text.is_empty(), "{key}: {finding}");
         }
-        assert_eq!(finding["used"], capability.feature().is_some(), "{finding}");
+        assert_eq!(finding["used"], capability.is_used(), "{finding}");
         assert!(page.contains(capability.name()), "{page}");
     }
     let keys = [

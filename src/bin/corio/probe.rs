@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use corio::probe::{
-    Capability, Cure, Environment, Found, KnownBug, Refusal, locked_bytes_of_a_core,
+    Capability, Cause, Cure, Environment, Found, KnownBug, Refusal, locked_bytes_of_a_core,
 };
 use corio::{Driver, FeatureState};
 
@@ -188,21 +188,38 @@ impl Findings {
         }
     }
 
+    fn found(&self, name: &str) -> Found {
+        let entry = self.capabilities.iter().find(|(capability, _)| capability.name() == name);
+        entry.map_or(Found::Untried, |(_, found)| *found)
+    }
+
+    /// The refusal of something that corio uses, where the ring itself starts.
+    fn partial_refusal(&self) -> Option<Refusal> {
+        let used = self.capabilities.iter().filter(|(capability, _)| capability.is_used());
+        let mut refused = used.filter_map(|(_, found)| match found {
+            Found::Fails(Some(number)) => Some(Refusal::of_error(*number, &self.environment)),
+            _ => None,
+        });
+        refused.find(|refusal| refusal.is_unavailable() && refusal.cause() != Cause::Kernel)
+    }
+
     /// What keeps a ring that starts from its best configuration, each with its cure.
     fn lacks(&self) -> Vec<String> {
         let Start::Uring { entries, states } = &self.start else { return Vec::new() };
         let mut lacks = Vec::new();
         for (feature, state) in states {
-            let since = Capability::from_name(feature.name()).map_or("?", Capability::since);
-            match state {
-                FeatureState::Absent => lacks.push(format!(
-                    "{} is missing: a kernel from {since} on has it",
-                    feature.name()
-                )),
-                FeatureState::SwitchedOff => lacks.push(format!(
-                    "{} is switched off: take it out of CORIO_DISABLE",
-                    feature.name()
-                )),
+            let name = feature.name();
+            match (state, self.found(name)) {
+                (FeatureState::Absent, Found::Fails(_)) => {
+                    lacks.push(format!("{name} does not work here, though the kernel knows it"));
+                }
+                (FeatureState::Absent, _) => {
+                    let since = Capability::from_name(name).map_or("?", Capability::since);
+                    lacks.push(format!("{name} is missing: a kernel from {since} on has it"));
+                }
+                (FeatureState::SwitchedOff, _) => {
+                    lacks.push(format!("{name} is switched off: take it out of CORIO_DISABLE"));
+                }
                 _ => {}
             }
         }
@@ -240,10 +257,13 @@ impl Findings {
         if let Some(refusal) = self.refusal() {
             return refusal.cures();
         }
+        if let Some(refusal) = self.partial_refusal() {
+            return refusal.cures();
+        }
         let is_small = matches!(&self.start, Start::Uring { entries, .. }
             if entries.1 < DEFAULT_ENTRIES.1);
         if is_small || self.short_memlock().is_some() {
-            return corio::probe::Cause::LockedMemory.cures(&self.environment);
+            return Cause::LockedMemory.cures(&self.environment);
         }
         Vec::new()
     }

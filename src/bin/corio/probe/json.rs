@@ -70,7 +70,7 @@ fn feature(
             Found::Killed(signal) => Some(signal),
             _ => None,
         },
-        "used": capability.feature().is_some(),
+        "used": capability.is_used(),
         "in_use": state.map(state_name),
         "what": capability.what(),
         "gain": capability.gain(),

@@ -92,7 +92,7 @@ fn verdict(findings: &Findings, capability: &Capability, found: Found) -> String
         (Found::Works, Some((_, FeatureState::NotNeeded))) => "works, not needed".to_owned(),
         (Found::Works, _) => "works".to_owned(),
         (Found::Fails(_), _) => {
-            let word = if capability.feature().is_some() { "FAILS" } else { "fails" };
+            let word = if capability.is_used() { "FAILS" } else { "fails" };
             format!("{word}: {}", found.error().as_deref().unwrap_or("wrong"))
         }
         (Found::Absent, _) => "absent".to_owned(),
@@ -127,7 +127,7 @@ fn matrix(page: &mut Page, findings: &Findings) {
         let last = if has_last { "without it" } else { "" };
         page.columns(&format!("  {title:<22} {:<6} {:<17} {last}", "since", "found"));
         for (capability, found) in rest.by_ref().take(table.len()) {
-            let mark = if capability.feature().is_some() { '*' } else { ' ' };
+            let mark = if capability.is_used() { '*' } else { ' ' };
             let verdict = verdict(findings, capability, *found);
             let (name, since) = (capability.name(), capability.since());
             let cells = format!("{mark} {name:<22} {since:<6} {verdict:<17} ");
@@ -247,7 +247,7 @@ pub(super) fn explanation(findings: &Findings, capability: &Capability) -> Strin
         Some(feature) => {
             ("yes, where it works".to_owned(), format!("CORIO_DISABLE={}", feature.name()))
         }
-        None if capability.without().starts_with("not optional") => {
+        None if capability.is_used() => {
             ("yes, always".to_owned(), "not possible; CORIO_DRIVER=epoll does without".to_owned())
         }
         None => ("not yet".to_owned(), "nothing to switch off".to_owned()),
