@@ -340,7 +340,11 @@ const SECCOMP_CURES: &[(&str, &str)] = &[
          \x20   localhostProfile: profiles/corio.json\n\
          on each node: corio probe --profile >/var/lib/kubelet/seccomp/profiles/corio.json",
     ),
-    ("systemd", "`SystemCallFilter=@system-service @aio` in the unit, then `systemctl restart`"),
+    (
+        "systemd",
+        "`SystemCallFilter=@system-service io_uring_setup io_uring_enter io_uring_register` in the \
+         unit, then `systemctl restart`",
+    ),
     (
         "shell",
         "run with a seccomp profile that allows io_uring_setup, io_uring_enter and \

@@ -119,6 +119,7 @@ fn bug(bug: &KnownBug) -> Value {
         "first": bug.first,
         "last": bug.last,
         "what": bug.what,
+        "concerns_corio": bug.concerns_corio,
         "effect": bug.effect,
         "source": bug.source,
     })

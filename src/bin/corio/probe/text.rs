@@ -75,8 +75,11 @@ fn summary(page: &mut Page, findings: &Findings) {
     for (index, line) in to_do.iter().enumerate() {
         page.row(if index == 0 { "to do" } else { "" }, line);
     }
-    if findings.known_bugs().iter().any(|bug| !bug.effect.starts_with("none")) {
+    let bugs = findings.known_bugs();
+    if bugs.iter().any(|bug| bug.concerns_corio) {
         page.row("warning", "this kernel has a known bug that concerns corio: see below");
+    } else if !bugs.is_empty() {
+        page.row("note", "this kernel has a known bug of io_uring, in what corio does not use");
     }
 }
 
@@ -227,7 +230,7 @@ fn bugs(page: &mut Page, bugs: &[&KnownBug]) {
     page.text("Known bugs of this kernel (by its number; a distribution may have mended them)");
     for bug in bugs {
         page.row(&format!("{}-{}", bug.first, bug.last), bug.what);
-        page.row("", &format!("for corio: {}", bug.effect));
+        page.row("", bug.effect);
         page.row("", bug.source);
     }
 }
