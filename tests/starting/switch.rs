@@ -12,7 +12,7 @@ use corio::probe::{Cause, Refusal};
 use corio::{Driver, Runtime};
 
 use crate::seccomp::{Action, forbid};
-use crate::{assert_echoes, in_child, is_root, noting, probe};
+use crate::{assert_echoes, child, in_child, is_root, noting, probe};
 
 const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
 
@@ -112,7 +112,7 @@ impl Drop for SwitchedOff {
 #[test]
 fn the_real_switch_keeps_the_unprivileged_out_and_the_privileged_in() {
     let test = "switch::the_real_switch_keeps_the_unprivileged_out_and_the_privileged_in";
-    if std::env::var("CORIO_TEST_CHILD").is_ok_and(|child| child == test) {
+    if child::is_child(test) {
         assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "1");
         return check_refused(1);
     }

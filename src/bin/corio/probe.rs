@@ -10,7 +10,8 @@
 //! * `probe/json.rs`: the findings for a program.
 //!
 //! Exit codes: 0 the ring in its best configuration; 1 the ring, with something missing; 2 epoll
-//! only; 3 nothing starts. (A command line that makes no sense ends with 2, as everywhere.)
+//! only; 3 nothing starts; 4 the probe itself failed. (A command line that makes no sense ends with
+//! 2, as everywhere.)
 
 mod child;
 mod json;
@@ -36,12 +37,16 @@ const DEFAULT_ENTRIES: (u32, u32) = (256, 4096);
 /// Descriptors that a core holds before its first connection: the ring and the bell.
 const DESCRIPTORS_OF_A_CORE: u64 = 2;
 
+/// The probe itself could not be run.
+const EXIT_FAILED: u8 = 4;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  io_uring in its best configuration
   1  io_uring, with something missing: it is listed with its cure
   2  epoll only: why, and the cure
-  3  nothing starts";
+  3  nothing starts
+  4  the probe itself failed";
 
 /// Show what this machine can do for corio, and what to do about it
 ///
@@ -127,7 +132,9 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode, Failure> {
         print_line(&text::all_fixes(&Environment::read()));
         return Ok(ExitCode::SUCCESS);
     }
-    let findings = Findings::gather(options.cores).map_err(Failure::work)?;
+    // Not to be mistaken for a verdict.
+    let findings =
+        Findings::gather(options.cores).map_err(|text| Failure { exit_code: EXIT_FAILED, text })?;
     if let Some(capability) = options.explain {
         print_line(&text::explanation(&findings, capability));
         return Ok(ExitCode::SUCCESS);
