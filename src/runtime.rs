@@ -290,9 +290,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the kernel refuses the ring (the error names the fact, the likely cause and the cure), if
-    /// the CPU to pin to is not one that this process may use, or if `CORIO_DISABLE` or
-    /// `CORIO_DRIVER` say what corio does not know.
+    /// If the kernel refuses the ring (the error names the fact, the likely cause and the cure, and
+    /// holds them as a [`Refusal`](crate::probe::Refusal)), if the CPU to pin to is not one that
+    /// this process may use, or if `CORIO_DISABLE` or `CORIO_DRIVER` say what corio does not know.
     pub fn build(self) -> io::Result<Runtime> {
         let cpu_count = std::thread::available_parallelism().map_or(1, usize::from);
         if let Some(cpu) = self.pin {

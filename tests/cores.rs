@@ -2,14 +2,17 @@
 
 use std::cell::Cell;
 use std::future::pending;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use corio::cores::{CoreHandle, Cores, RemoteHandle};
 use corio::net::{TcpListener, TcpStream};
+use corio::sync::Event;
 use corio::{Runtime, catch_cancel, sleep, spawn, timeout, yield_now};
 
 /// No wait of a test takes longer; what does has lost its wake-up.
@@ -20,38 +23,50 @@ fn cores(count: usize) -> Cores {
     Cores::available().unwrap().count(count).on_start(|_| {})
 }
 
-/// A runtime on a thread of its own, until its sender is dropped.
-fn other_core() -> (CoreHandle, mpsc::Sender<()>, thread::JoinHandle<()>) {
+/// A runtime on a thread of its own, until it is told to end.
+fn other_core() -> (CoreHandle, impl FnOnce()) {
     let (tell, told) = mpsc::channel();
-    let (keep, kept) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
         corio::run(async move {
+            let over = Rc::new(Event::new());
+            OVER.set(Some(Rc::clone(&over)));
             tell.send(CoreHandle::current()).unwrap();
-            let core = CoreHandle::current();
-            let (done, wait) = (Rc::new(corio::sync::Event::new()), ());
-            let _ = wait;
-            // Blocks a thread of its own, not the core.
-            let waiter = thread::spawn(move || {
-                let _ = kept.recv();
-                let _ = core.call_soon(|| {
-                    DONE.with(|event| event.take().unwrap().set());
-                });
-            });
-            DONE.with(|event| event.set(Some(Rc::clone(&done))));
-            done.wait().await;
-            waiter.join().unwrap();
+            over.wait().await;
         });
     });
-    (told.recv().unwrap(), keep, thread)
+    let core = told.recv().unwrap();
+    let end = move || {
+        core.call_soon(|| OVER.take().unwrap().set()).unwrap();
+        thread.join().unwrap();
+    };
+    (core, end)
+}
+
+/// An executor that is not ours: it parks its thread.
+fn foreign_block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park_timeout(PATIENCE);
+    }
 }
 
 thread_local! {
-    static DONE: Cell<Option<Rc<corio::sync::Event>>> = const { Cell::new(None) };
+    static OVER: Cell<Option<Rc<Event>>> = const { Cell::new(None) };
 }
 
 #[test]
 fn a_foreign_thread_starts_tasks_that_are_not_send_and_joins_them() {
-    let (core, keep, thread) = other_core();
+    let (core, end) = other_core();
     let task = core.spawn(|| async {
         let local = Rc::new(Cell::new(1));
         yield_now().await;
@@ -69,8 +84,7 @@ fn a_foreign_thread_starts_tasks_that_are_not_send_and_joins_them() {
     assert!(panics.join_blocking().unwrap_err().is_panic());
     let unmade: RemoteHandle<()> = core.spawn(|| -> std::future::Ready<()> { panic!("unmade") });
     assert!(unmade.join_blocking().unwrap_err().is_panic());
-    drop(keep);
-    thread.join().unwrap();
+    end();
     let late = core.spawn(|| async { unreachable!("the core has ended") });
     let late: Result<(), _> = late.join_blocking();
     assert!(late.unwrap_err().is_cancelled());
@@ -79,23 +93,19 @@ fn a_foreign_thread_starts_tasks_that_are_not_send_and_joins_them() {
 
 #[test]
 fn a_handle_is_awaited_on_a_core_and_on_a_foreign_executor() {
-    let (core, keep, thread) = other_core();
+    let (core, end) = other_core();
     let answer = corio::run(async {
         let (mut one, two) = (core.spawn(|| async { 1 }), core.spawn(|| async { 2 }));
         assert!(timeout(PATIENCE, &mut one).await.unwrap().is_ok());
         timeout(PATIENCE, two).await.unwrap().unwrap()
     });
     assert_eq!(answer, 2);
-    assert_eq!(futures_util::FutureExt::now_or_never(async { 3 }), Some(3));
-    let (sender, receiver) = mpsc::channel();
-    let task = core.spawn(|| async { 4 });
-    let waiting = corio::run(async move {
-        sender.send(task.await.unwrap()).unwrap();
+    let task = core.spawn(|| async {
+        sleep(Duration::from_millis(2)).await;
+        4
     });
-    let () = waiting;
-    assert_eq!(receiver.recv().unwrap(), 4);
-    drop(keep);
-    thread.join().unwrap();
+    assert_eq!(foreign_block_on(task).unwrap(), 4);
+    end();
 }
 
 #[test]
@@ -129,24 +139,24 @@ fn calls_keep_their_order_and_a_panic_of_one_ends_nothing() {
         // At home it is a call for the next turn.
         let flag = Arc::new(AtomicUsize::new(0));
         let note = Arc::clone(&flag);
-        core.call_soon(move || drop(note.fetch_add(1, Ordering::SeqCst))).unwrap();
+        core.call_soon(move || note.store(1, Ordering::SeqCst)).unwrap();
         assert_eq!(flag.load(Ordering::SeqCst), 0, "not inside of the call");
-        yield_now().await;
-        yield_now().await;
+        sleep(Duration::from_millis(1)).await;
         assert_eq!(flag.load(Ordering::SeqCst), 1);
     });
-    assert!(order.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().copied().eq(0..1000));
+    assert!(
+        order.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter().copied().eq(0..1000)
+    );
     assert_eq!(heard.get(), 1);
 }
 
 #[test]
 fn a_blocking_join_on_a_core_is_refused() {
-    let (core, keep, thread) = other_core();
+    let (core, end) = other_core();
     let task = core.spawn(|| async { 1 });
     let refused = std::panic::catch_unwind(move || corio::run(async { task.join_blocking() }));
     assert!(refused.is_err());
-    drop(keep);
-    thread.join().unwrap();
+    end();
 }
 
 #[test]
@@ -181,12 +191,16 @@ fn every_core_runs_the_work_and_every_result_is_collected() {
 #[test]
 fn a_core_that_panics_ends_the_others_and_all_is_told() {
     for culprit in 0..3 {
-        let cleaned = Arc::new(AtomicUsize::new(0));
-        let note = Arc::clone(&cleaned);
+        let (begun, cleaned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (start, note) = (Arc::clone(&begun), Arc::clone(&cleaned));
         let results = cores(3).runtime(|builder| builder.grace(Duration::from_millis(20)));
         let results = results.run(move |core| {
-            let note = Arc::clone(&note);
+            let (start, note) = (Arc::clone(&start), Arc::clone(&note));
             async move {
+                start.fetch_add(1, Ordering::SeqCst);
+                while core.index() == culprit && start.load(Ordering::SeqCst) < 3 {
+                    sleep(Duration::from_millis(1)).await;
+                }
                 assert_ne!(core.index(), culprit, "this one");
                 let cancelled = catch_cancel(pending::<()>()).await.unwrap_err();
                 assert!(cancelled.reason().unwrap().contains("another core"));
@@ -205,18 +219,27 @@ fn a_core_that_panics_ends_the_others_and_all_is_told() {
 }
 
 #[test]
-fn a_core_that_ends_early_leaves_the_others_running() {
+fn a_core_that_panics_before_the_others_have_begun_ends_them_all_the_same() {
+    for _ in 0..20 {
+        let results = cores(4).run(|core| async move {
+            assert_ne!(core.index(), 3, "at once");
+            pending::<()>().await;
+        });
+        assert!(results.unwrap().into_iter().all(|result| result.is_err()));
+    }
+}
+
+#[test]
+fn a_core_whose_work_is_done_serves_the_others_until_the_last_is_done() {
     let results = cores(3).run(|core| async move {
         if core.index() == 0 {
             return 0;
         }
-        while core.handle(0).call_soon(|| {}).is_ok() {
-            sleep(Duration::from_millis(1)).await;
-        }
-        core.index()
+        sleep(Duration::from_millis(20)).await;
+        core.handle(0).spawn(|| async { 7 }).await.unwrap()
     });
     let results: Vec<_> = results.unwrap().into_iter().map(Result::unwrap).collect();
-    assert_eq!(results, [0, 1, 2]);
+    assert_eq!(results, [0, 7, 7]);
 }
 
 #[test]

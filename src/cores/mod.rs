@@ -5,6 +5,7 @@
 //!     start        builds its runtime, chooses the     build theirs alike; any error ends all
 //!                  driver for all
 //!     run          f(core) as a task                   f(core) as a task
+//!                  a core whose work is done serves the others until the last is done
 //!     end          one that panics, or the end of main, asks all others to end; after the grace
 //!                  limit they are aborted; each closes its runtime; all results are returned
 //! ```
@@ -165,8 +166,8 @@ impl Cores {
     /// Runs `work` on each core, as a task, and returns what became of each, in their order.
     ///
     /// The calling thread is the first core. A core that panics has all others asked to end, and
-    /// after the grace limit of their runtimes aborted. One that ends well leaves the others
-    /// running; calls to it are refused from then on.
+    /// after the grace limit of their runtimes aborted. One whose work is done goes on to serve
+    /// calls and its own tasks, until the work of all is done.
     ///
     /// # Errors
     ///

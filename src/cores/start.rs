@@ -1,9 +1,11 @@
 //! Starting cores together, and ending them together.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
@@ -11,6 +13,7 @@ use super::{Core, CoreHandle, Layout, Plan};
 use crate::driver::Driver;
 use crate::executor;
 use crate::runtime::Runtime;
+use crate::sync::Event;
 use crate::task::{JoinError, TaskRef};
 
 /// When cores end that did not panic.
@@ -28,6 +31,8 @@ struct Group {
     state: Mutex<State>,
     changed: Condvar,
     is_ending: AtomicBool,
+    /// Cores whose work is not over.
+    working: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -35,7 +40,7 @@ struct State {
     /// Who has started, in its place.
     handles: Vec<Option<CoreHandle>>,
     error: Option<io::Error>,
-    /// What each core runs: asked to end by the others through its core.
+    /// All, once the last has started.
     all: Option<Arc<[CoreHandle]>>,
 }
 
@@ -43,7 +48,8 @@ impl Group {
     fn new(count: usize, end: End) -> Arc<Group> {
         let state = State { handles: vec![None; count], ..State::default() };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Arc::new(Group { end, state, changed, is_ending: AtomicBool::new(false) })
+        let (is_ending, working) = (AtomicBool::new(false), AtomicUsize::new(count));
+        Arc::new(Group { end, state, changed, is_ending, working })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -78,23 +84,38 @@ impl Group {
         }
     }
 
-    /// A core's work is over. Has the others asked to end, if theirs is over with it.
+    /// A core's work is over. Has the others asked to end, if theirs is over with it; and lets all
+    /// go with the last.
     fn ended(&self, index: usize, has_panicked: bool) {
         let ends_all = has_panicked || (self.end == End::WithTheFirst && index == 0);
-        if !ends_all || self.is_ending.swap(true, Ordering::SeqCst) {
-            return;
+        if ends_all && !self.is_ending.swap(true, Ordering::SeqCst) {
+            self.call_all(end_work);
         }
+        if self.working.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.call_all(let_go);
+        }
+    }
+
+    fn call_all(&self, call: fn()) {
         let all = self.lock().all.clone();
         for handle in all.iter().flat_map(|all| all.iter()) {
-            // One that has ended needs no telling.
-            let _ = handle.call_soon(end_work);
+            // One whose loop has broken down needs no telling.
+            let _ = handle.call_soon(call);
         }
     }
 }
 
 thread_local! {
     /// The task that is this core's work.
-    static WORK: std::cell::RefCell<Option<TaskRef>> = const { std::cell::RefCell::new(None) };
+    static WORK: RefCell<Option<TaskRef>> = const { RefCell::new(None) };
+    /// Set when the work of all cores is over.
+    static OVER: RefCell<Option<Rc<Event>>> = const { RefCell::new(None) };
+}
+
+fn let_go() {
+    if let Some(over) = OVER.take() {
+        over.set();
+    }
 }
 
 /// Asks the work of the core on this thread to end, and aborts it after the grace limit.
@@ -150,14 +171,22 @@ where
 {
     let mut ending = Ending { group, index: core.index, has_panicked: true };
     let outcome = runtime.block_on(async {
+        let over = Rc::new(Event::new());
+        OVER.set(Some(Rc::clone(&over)));
         let task = crate::task::spawn(work(core));
         WORK.set(Some(task.task()));
+        if group.is_ending.load(Ordering::SeqCst) {
+            // The request came before there was anything to ask.
+            end_work();
+        }
         let outcome = task.await;
         WORK.take();
+        ending.has_panicked = outcome.as_ref().is_err_and(JoinError::is_panic);
+        drop(ending);
+        // It serves the others until the last of them is done.
+        over.wait().await;
         outcome
     });
-    ending.has_panicked = outcome.as_ref().is_err_and(JoinError::is_panic);
-    drop(ending);
     runtime.close();
     outcome
 }

@@ -122,7 +122,10 @@ impl Environment {
             line.map(str::trim)
         };
         let capabilities = field("CapEff").and_then(|mask| u64::from_str_radix(mask, 16).ok());
-        let has = |number: u32| capabilities.is_some_and(|mask| mask >> number & 1 == 1);
+        // The kernel asks for these two outside of every user namespace.
+        let map = files.text("proc/self/uid_map");
+        let is_outside = map.is_none_or(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
+        let has = |number: u32| is_outside && capabilities.is_some_and(|it| it >> number & 1 == 1);
         let groups = [field("Gid").and_then(|ids| ids.split_whitespace().nth(1)), field("Groups")];
         let groups = groups.into_iter().flatten().flat_map(str::split_whitespace);
         let modules = files.text("sys/kernel/security/lsm").unwrap_or_default();
@@ -384,6 +387,15 @@ mod tests {
         assert!(!read("1m", "1\n", member));
         assert!(!read("1r", "1\n", root));
         assert!(read("2r", "2\n", root));
+    }
+
+    #[test]
+    fn root_of_a_user_namespace_is_not_privileged() {
+        let status = ("proc/self/status", "CapEff:\t000001ffffffffff\n");
+        let root = Machine::with("root", &[status, ("proc/self/uid_map", "0 0 4294967295\n")]);
+        assert!(root.read().is_privileged && root.read().may_lock_memory);
+        let inner = Machine::with("inner", &[status, ("proc/self/uid_map", "0 1000 1\n")]);
+        assert!(!inner.read().is_privileged && !inner.read().may_lock_memory);
     }
 
     #[test]

@@ -151,7 +151,7 @@ impl Refusal {
                     known => format!("{}'s", known.name()),
                 });
                 format!(
-                    "likely {} seccomp profile, which does not allow io_uring_setup",
+                    "likely {} seccomp profile, which does not allow the calls of io_uring",
                     by.as_deref().unwrap_or("a")
                 )
             }
@@ -199,7 +199,8 @@ impl fmt::Display for Refusal {
         write!(f, "{}: {}", self.fact(), self.reason())?;
         if let Some(cure) = self.cures().first() {
             // An error is one line.
-            write!(f, "; cure: {}", cure.text.lines().next().unwrap_or_default())?;
+            let line = cure.text.lines().next().unwrap_or_default();
+            write!(f, "; cure: {}", line.trim_end_matches(':'))?;
         }
         Ok(())
     }
@@ -318,20 +319,32 @@ impl Cause {
     }
 }
 
-/// The profile is `docs/seccomp.json` of this project.
+/// The profile is `docs/seccomp.json`, which `corio probe --profile` prints.
 const SECCOMP_CURES: &[(&str, &str)] = &[
-    ("docker", "`docker run --security-opt seccomp=docs/seccomp.json` (corio's own profile)"),
-    ("podman", "`podman run --security-opt seccomp=docs/seccomp.json` (corio's own profile)"),
+    (
+        "docker",
+        "`docker run --security-opt seccomp=corio.json` with the profile that \
+         `corio probe --profile` prints",
+    ),
+    (
+        "podman",
+        "`podman run --security-opt seccomp=corio.json` with the profile that \
+         `corio probe --profile` prints",
+    ),
     (
         "kubernetes",
-        "a seccomp profile of the node in the pod's securityContext:\n\
+        "in the pod, a securityContext with the profile that `corio probe --profile` prints:\n\
          securityContext:\n\
          \x20 seccompProfile:\n\
          \x20   type: Localhost\n\
          \x20   localhostProfile: profiles/corio.json\n\
-         (copy docs/seccomp.json to /var/lib/kubelet/seccomp/profiles/corio.json on each node)",
+         on each node: corio probe --profile >/var/lib/kubelet/seccomp/profiles/corio.json",
     ),
-    ("systemd", "`SystemCallFilter=@system-service @aio` in the unit, then `systemctl restart`"),
+    (
+        "systemd",
+        "`SystemCallFilter=@system-service io_uring_setup io_uring_enter io_uring_register` in the \
+         unit, then `systemctl restart`",
+    ),
     (
         "shell",
         "run with a seccomp profile that allows io_uring_setup, io_uring_enter and \
@@ -344,7 +357,7 @@ const MEMORY_CURES: &[(&str, &str)] = &[
     ("podman", "`podman run --ulimit memlock=-1`, or a smaller ring (`Builder::ring_entries`)"),
     (
         "kubernetes",
-        "the capability IPC_LOCK, for which the limit does not count:\n\
+        "in the pod, the capability IPC_LOCK, for which the limit does not count:\n\
          securityContext:\n\
          \x20 capabilities:\n\
          \x20   add: [\"IPC_LOCK\"]",

@@ -35,11 +35,12 @@ pub(crate) fn allowed_below(root: &Path) -> Vec<Cpu> {
         .map(|id| {
             let place = format!("sys/devices/system/cpu/cpu{id}");
             let first = |path: &str| {
-                text(&format!("{place}/{path}")).and_then(|list| cpu_list(list.trim()).first().copied())
+                text(&format!("{place}/{path}"))
+                    .and_then(|list| cpu_list(list.trim()).first().copied())
             };
-            let cache = (0..=4).rev().find_map(|index| {
-                first(&format!("cache/index{index}/shared_cpu_list"))
-            });
+            let cache = (0..=4)
+                .rev()
+                .find_map(|index| first(&format!("cache/index{index}/shared_cpu_list")));
             let core = first("topology/thread_siblings_list").unwrap_or(id);
             let node = nodes.iter().find(|(_, cpus)| cpus.contains(&id)).map_or(0, |node| node.0);
             Cpu { node, cache: cache.unwrap_or(0), core, id }

@@ -33,10 +33,10 @@ impl Default for RingSize {
 }
 
 impl RingSize {
-    /// This size, and what is tried where memory may not be locked for it.
-    pub(super) fn and_smaller(self) -> [RingSize; 3] {
+    /// What is tried where memory may not be locked for this size.
+    pub(super) fn smaller(self) -> [RingSize; 2] {
         let quarter = RingSize { completions: (self.completions / 4).max(1), ..self };
-        [self, quarter, RingSize { submissions: (self.submissions / 4).max(1), ..quarter }]
+        [quarter, RingSize { submissions: (self.submissions / 4).max(1), ..quarter }]
     }
 }
 
@@ -113,20 +113,26 @@ pub(super) fn trial_ring() -> io::Result<IoUring> {
     set_up_for_trial(&mut features)
 }
 
-/// How often, and how far apart, a ring is asked for again that found no memory to lock.
-const PATIENCE: (u32, Duration) = (5, Duration::from_millis(4));
+/// The pauses after which a ring is asked for again that found no memory to lock.
+const PAUSES_MS: [u64; 5] = [2, 4, 8, 16, 32];
 
-/// The kernel gives back what a closed ring had locked a moment later, and says nothing when.
-fn set_up_patiently(features: &Features, size: RingSize) -> io::Result<IoUring> {
-    for _ in 0..PATIENCE.0 {
-        match set_up(features, size) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
-                std::thread::sleep(PATIENCE.1);
+/// Tries again where memory may not be locked: the kernel gives back what a closed ring had locked
+/// some 10 to 40 ms later, and says nothing when. A smaller ring than there is room for, or none,
+/// would be the worse answer.
+pub(super) fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for pause_ms in PAUSES_MS {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                std::thread::sleep(Duration::from_millis(pause_ms));
             }
             answer => return answer,
         }
     }
-    set_up(features, size)
+    attempt()
+}
+
+fn set_up_patiently(features: &Features, size: RingSize) -> io::Result<IoUring> {
+    patiently(|| set_up(features, size))
 }
 
 fn set_up(features: &Features, size: RingSize) -> io::Result<IoUring> {
@@ -155,7 +161,7 @@ fn set_up(features: &Features, size: RingSize) -> io::Result<IoUring> {
 
 /// The ring of a core.
 pub(super) fn build_ring(features: &Features, size: RingSize) -> io::Result<IoUring> {
-    set_up_patiently(features, size).map_err(|error| refusal::explain(&error, size))
+    set_up(features, size).map_err(|error| refusal::explain(&error, size))
 }
 
 /// Registers the rings of both pools. A refusal for want of memory leaves receives without pools.
@@ -255,7 +261,9 @@ fn judge(tried: io::Result<bool>) -> io::Result<bool> {
 
 fn try_registered_ring(ring: &mut IoUring) -> io::Result<bool> {
     let mut submitter = ring.submitter();
-    Ok(submitter.register_ring_fd().is_ok() && submitter.unregister_ring_fd().is_ok())
+    submitter.register_ring_fd()?;
+    submitter.unregister_ring_fd()?;
+    Ok(true)
 }
 
 pub(super) fn try_wait(ring: &mut IoUring, flags: EnterFlags, time_ns: u64) -> io::Result<bool> {

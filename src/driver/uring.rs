@@ -76,14 +76,12 @@ impl Uring {
     /// smaller if memory may not be locked for it. A refusal names the size that was asked for.
     pub(crate) fn new(size: RingSize, pools: &Rc<Pools>) -> io::Result<Uring> {
         let features = trial::features()?;
-        let asked = Uring::of_size(size, features, pools);
-        let [_, smaller @ ..] = size.and_smaller();
         let is_tight = |error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory;
-        match asked {
-            Err(error) if is_tight(&error) => smaller
-                .into_iter()
-                .find_map(|size| Uring::of_size(size, features, pools).ok())
-                .ok_or(error),
+        let attempt = |size| trial::patiently(|| Uring::of_size(size, features, pools));
+        match attempt(size) {
+            Err(error) if is_tight(&error) => {
+                size.smaller().into_iter().find_map(|size| attempt(size).ok()).ok_or(error)
+            }
             answer => answer,
         }
     }

@@ -50,7 +50,7 @@ fn the_object_has_every_feature_and_every_fact() {
             let text = finding[key].as_str().unwrap_or_default();
             assert!(!text.is_empty(), "{key}: {finding}");
         }
-        assert_eq!(finding["used"], capability.feature().is_some(), "{finding}");
+        assert_eq!(finding["used"], capability.is_used(), "{finding}");
         assert!(page.contains(capability.name()), "{page}");
     }
     let keys = [
@@ -61,7 +61,7 @@ fn the_object_has_every_feature_and_every_fact() {
         "why",
         "to_do",
         "epoll_starts",
-        "error",
+        "errno",
         "killed_by_signal",
         "ring_entries",
         "completion_entries",
@@ -84,7 +84,7 @@ fn all_fixes_are_there_on_demand() {
     let page = text(&output.stdout);
     for word in [
         "sysctl kernel.io_uring_disabled=0",
-        "--security-opt seccomp=docs/seccomp.json",
+        "--security-opt seccomp=corio.json",
         "seccompProfile:",
         "LimitMEMLOCK=",
         "ulimit -l",
@@ -93,6 +93,13 @@ fn all_fixes_are_there_on_demand() {
     ] {
         assert!(page.contains(word), "`{word}` is not in:\n{page}");
     }
+}
+
+#[test]
+fn the_profile_that_is_printed_is_the_one_that_is_tested() {
+    let output = corio(&["probe", "--profile"]).output().unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/seccomp.json");
+    assert_eq!(text(&output.stdout), std::fs::read_to_string(path).unwrap());
 }
 
 #[test]

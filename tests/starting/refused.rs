@@ -1,6 +1,6 @@
 //! io_uring refused by a filter, as Docker's: by an answer, by a kill, and changed in mid-flight.
 
-use corio::{Driver, FeatureState, Runtime};
+use corio::{Driver, Feature, FeatureState, Runtime};
 
 use crate::seccomp::{Action, forbid};
 use crate::{assert_echoes, assert_server_echoes, finding, in_child, noting, probe};
@@ -81,6 +81,45 @@ fn a_filter_that_lets_a_ring_be_made_but_not_entered_gives_epoll() {
     assert_eq!(runtime.features().driver(), Driver::Epoll, "{:?}", notes.borrow());
     assert_echoes(&runtime);
     assert_eq!(probe(&[]).0, 2);
+}
+
+#[test]
+fn a_kernel_that_is_too_old_gives_epoll_and_is_named() {
+    let test = "refused::a_kernel_that_is_too_old_gives_epoll_and_is_named";
+    if in_child(test, &[]) {
+        return;
+    }
+    forbid(&[libc::SYS_io_uring_setup], Action::Refuse(libc::EINVAL));
+    let (builder, notes) = noting();
+    let runtime = builder.build().unwrap();
+    assert_eq!(runtime.features().driver(), Driver::Epoll);
+    let told = notes.borrow().join("\n");
+    for word in ["(EINVAL)", "too old", "cure: a kernel from 6.1 on"] {
+        assert!(told.contains(word), "`{word}` is not in: {told}");
+    }
+    assert_eq!(probe(&[]).0, 2);
+}
+
+#[test]
+fn a_filter_that_refuses_registering_leaves_a_degraded_ring() {
+    let test = "refused::a_filter_that_refuses_registering_leaves_a_degraded_ring";
+    if in_child(test, &[]) {
+        return;
+    }
+    forbid(&[libc::SYS_io_uring_register], Action::Refuse(libc::EPERM));
+    let runtime = Runtime::new().unwrap();
+    assert_eq!(runtime.features().driver(), Driver::Uring, "this test needs io_uring");
+    assert_eq!(runtime.features().state(Feature::PbufRing), FeatureState::Absent);
+    assert_echoes(&runtime);
+    let (code, page, json) = probe(&[]);
+    assert_eq!(code, 1, "{page}");
+    let pools = finding(&json, "pbuf_ring");
+    assert_eq!((&pools["found"], &pools["error"]), (&"fails".into(), &"EPERM".into()));
+    for word in ["pbuf_ring does not work here, though the kernel knows it", "FAILS: EPERM"] {
+        assert!(page.contains(word), "`{word}` is not in:\n{page}");
+    }
+    let cures = json["cures"].as_array().unwrap();
+    assert!(cures.iter().any(|cure| cure["text"].as_str().unwrap().contains("profile")), "{page}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use corio::probe::{Cause, Refusal};
 use corio::{Driver, Runtime};
 
 use crate::seccomp::{Action, forbid};
-use crate::{assert_echoes, in_child, is_root, noting, probe};
+use crate::{assert_echoes, child, in_child, is_root, noting, probe};
 
 const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
 
@@ -35,19 +35,41 @@ fn check_refused(level: u8) {
     assert!(page.contains("sysctl kernel.io_uring_disabled=0"), "{page}");
 }
 
+/// A command that starts another one under a switch that only looks like this.
+fn under_a_fake(level: u8) -> Vec<String> {
+    let bind = format!("f=$(mktemp) && echo {level} >$f && mount --bind $f {SWITCH} && rm $f");
+    // Who is not root is root in a user namespace of its own.
+    let namespace = if is_root() { "-m" } else { "-rm" };
+    let script = format!("{bind} && exec \"$@\"");
+    ["unshare", namespace, "sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
+}
+
+/// Goes on without the right to which the switch at 1 does not apply.
+const UNPRIVILEGED: [&str; 3] = ["setpriv", "--bounding-set", "-sys_admin"];
+
 #[test]
 fn switched_off_for_everybody_is_told_by_the_switch() {
     let test = "switch::switched_off_for_everybody_is_told_by_the_switch";
-    let bind = "f=$(mktemp) && echo 2 >$f && mount --bind $f /proc/sys/kernel/io_uring_disabled \
-                && rm $f && exec \"$@\"";
-    // Who is not root is root in a user namespace of its own.
-    let namespace = if is_root() { "-m" } else { "-rm" };
-    if in_child(test, &["unshare", namespace, "sh", "-c", bind, "sh"]) {
+    let fake = under_a_fake(2);
+    if in_child(test, &fake.iter().map(String::as_str).collect::<Vec<_>>()) {
         return;
     }
     assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "2", "the fake is in place");
     forbid(&[libc::SYS_io_uring_setup], Action::Refuse(libc::EPERM));
     check_refused(2);
+}
+
+#[test]
+fn switched_off_for_the_unprivileged_is_told_by_the_switch() {
+    let test = "switch::switched_off_for_the_unprivileged_is_told_by_the_switch";
+    let fake = under_a_fake(1);
+    let prefix: Vec<&str> = fake.iter().map(String::as_str).chain(UNPRIVILEGED).collect();
+    if in_child(test, &prefix) {
+        return;
+    }
+    assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "1", "the fake is in place");
+    forbid(&[libc::SYS_io_uring_setup], Action::Refuse(libc::EPERM));
+    check_refused(1);
 }
 
 /// The real switch at 1 until this is dropped, or this process ends.
@@ -56,12 +78,11 @@ struct SwitchedOff(Child);
 impl SwitchedOff {
     /// Nothing where the switch may not be set, as in most containers.
     fn set() -> Option<SwitchedOff> {
-        let before = std::fs::read_to_string(SWITCH).ok()?;
-        if before.trim() != "0" {
+        if !is_off() {
             return None;
         }
         // The end of its input tells the shell that the test is over, however it ended.
-        let script = format!("echo 1 >{SWITCH} && echo set; cat >/dev/null; echo 0 >{SWITCH}");
+        let script = format!("echo 1 >{SWITCH} && echo set && cat >/dev/null; echo 0 >{SWITCH}");
         let mut shell = Command::new("sh")
             .args(["-c", &script])
             .stdin(Stdio::piped())
@@ -80,26 +101,33 @@ impl SwitchedOff {
 impl Drop for SwitchedOff {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        let status = self.0.wait();
+        let is_back = status.is_ok_and(|status| status.success());
+        assert!(is_back || std::thread::panicking(), "the switch is not set back: {SWITCH}");
     }
 }
 
+/// Where the switch may not be set, as in most containers, the fake above has to do, and this test
+/// only finds that out.
 #[test]
-fn switched_off_for_the_unprivileged_is_told_by_the_real_switch() {
-    let test = "switch::switched_off_for_the_unprivileged_is_told_by_the_real_switch";
-    if std::env::var("CORIO_TEST_CHILD").is_ok() {
+fn the_real_switch_keeps_the_unprivileged_out_and_the_privileged_in() {
+    let test = "switch::the_real_switch_keeps_the_unprivileged_out_and_the_privileged_in";
+    if child::is_child(test) {
         assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "1");
         return check_refused(1);
     }
     let Some(switched) = is_root().then(SwitchedOff::set).flatten() else {
-        // The unit tests of `driver/environment.rs` hold up the facts, the test above the answer.
-        println!("skipped: {SWITCH} cannot be set here, or is not 0");
+        assert!(std::fs::OpenOptions::new().write(true).open(SWITCH).is_err() || !is_off());
         return;
     };
-    assert!(in_child(test, &["setpriv", "--bounding-set", "-sys_admin"]));
+    assert!(in_child(test, &UNPRIVILEGED));
     // The privileged are not meant.
     let runtime = Runtime::builder().driver(Driver::Uring).build().unwrap();
     assert_echoes(&runtime);
     drop(switched);
-    assert_eq!(std::fs::read_to_string(SWITCH).unwrap().trim(), "0", "it is set back");
+}
+
+/// Whether nobody is kept out.
+fn is_off() -> bool {
+    std::fs::read_to_string(SWITCH).is_ok_and(|level| level.trim() == "0")
 }

@@ -6,12 +6,17 @@ use std::process::{Command, Output};
 /// Says to a process that it is the child, and of which test.
 const CHILD: &str = "CORIO_TEST_CHILD";
 
+/// Whether this process is the child of this test.
+pub fn is_child(test: &str) -> bool {
+    std::env::var(CHILD).is_ok_and(|child| child == test)
+}
+
 /// Runs the test of this name once more in a child, and returns what it printed; `None` in the
 /// child, which goes on with the body. `prefix` is a command that starts another one, such as
 /// `env --block-signal=USR1`. The child has 20 seconds.
 #[track_caller]
 pub fn rerun(test: &str, prefix: &[&str]) -> Option<Output> {
-    if std::env::var(CHILD).is_ok_and(|child| child == test) {
+    if is_child(test) {
         return None;
     }
     let program = std::env::current_exe().expect("a test knows its own binary");

@@ -35,15 +35,16 @@ use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
-  corio probe                                       what can this machine do, and what should you do?
+  corio probe                                       what can this machine do, and what can you do?
   corio bench echo                                  measure corio's echo server for 5 seconds
   corio bench echo --connections 1000 --size 4096   the same with more and larger traffic
   corio serve echo --port 7777                      run the echo server until Ctrl-C";
 
-/// Measure corio on this machine, or run one of its servers.
+/// Find out what this machine can do, measure corio on it, or run one of its servers.
 ///
-/// corio is a single-threaded, io_uring based runtime for Linux servers. `corio bench echo` answers
-/// the first question about it: how much CPU does a request cost here?
+/// corio is a single-threaded, io_uring based runtime for Linux servers. `corio probe` answers the
+/// first question about it: does it run here at its best, and if not, why? `corio bench echo`
+/// answers the second one: how much CPU does a request cost here?
 #[derive(Parser)]
 #[command(name = "corio", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct CommandLine {

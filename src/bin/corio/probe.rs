@@ -10,7 +10,8 @@
 //! * `probe/json.rs`: the findings for a program.
 //!
 //! Exit codes: 0 the ring in its best configuration; 1 the ring, with something missing; 2 epoll
-//! only; 3 nothing starts. (A command line that makes no sense ends with 2, as everywhere.)
+//! only; 3 nothing starts; 4 the probe itself failed. (A command line that makes no sense ends with
+//! 2, as everywhere.)
 
 mod child;
 mod json;
@@ -20,12 +21,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use corio::probe::{
-    Capability, Cure, Environment, Found, KnownBug, Refusal, locked_bytes_of_a_core,
+    Capability, Cause, Cure, Environment, Found, KnownBug, Refusal, locked_bytes_of_a_core,
 };
 use corio::{Driver, FeatureState};
 
 use crate::{Failure, print_line};
 use child::{Start, Step};
+
+/// In Docker's format, which Podman and Kubernetes read as well.
+const PROFILE: &str = include_str!("../../../docs/seccomp.json");
 
 /// The entries of a ring that nobody made smaller.
 const DEFAULT_ENTRIES: (u32, u32) = (256, 4096);
@@ -33,12 +37,16 @@ const DEFAULT_ENTRIES: (u32, u32) = (256, 4096);
 /// Descriptors that a core holds before its first connection: the ring and the bell.
 const DESCRIPTORS_OF_A_CORE: u64 = 2;
 
+/// The probe itself could not be run.
+const EXIT_FAILED: u8 = 4;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  io_uring in its best configuration
   1  io_uring, with something missing: it is listed with its cure
   2  epoll only: why, and the cure
-  3  nothing starts";
+  3  nothing starts
+  4  the probe itself failed";
 
 /// Show what this machine can do for corio, and what to do about it
 ///
@@ -56,6 +64,9 @@ pub(crate) struct Options {
     /// Print all fixes for all environments, not only those that apply here
     #[arg(long)]
     fixes: bool,
+    /// Print a seccomp profile for containers that allows what corio needs
+    #[arg(long)]
+    profile: bool,
     /// Reckon the limits for this many cores [default: the CPUs that this process may use]
     #[arg(long, value_name = "N")]
     cores: Option<usize>,
@@ -113,15 +124,23 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode, Failure> {
         child::run(step, options.after);
         return Ok(ExitCode::SUCCESS);
     }
-    let findings = Findings::gather(options.cores).map_err(Failure::work)?;
+    if options.profile {
+        print_line(PROFILE.trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.fixes {
+        print_line(&text::all_fixes(&Environment::read()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Not to be mistaken for a verdict.
+    let findings =
+        Findings::gather(options.cores).map_err(|text| Failure { exit_code: EXIT_FAILED, text })?;
     if let Some(capability) = options.explain {
         print_line(&text::explanation(&findings, capability));
         return Ok(ExitCode::SUCCESS);
     }
     if options.json {
         print_line(&json::object(&findings).to_string());
-    } else if options.fixes {
-        print_line(&text::all_fixes(&findings.environment));
     } else {
         print_line(&text::page(&findings));
     }
@@ -176,21 +195,38 @@ impl Findings {
         }
     }
 
+    fn found(&self, name: &str) -> Found {
+        let entry = self.capabilities.iter().find(|(capability, _)| capability.name() == name);
+        entry.map_or(Found::Untried, |(_, found)| *found)
+    }
+
+    /// The refusal of something that corio uses, where the ring itself starts.
+    fn partial_refusal(&self) -> Option<Refusal> {
+        let used = self.capabilities.iter().filter(|(capability, _)| capability.is_used());
+        let mut refused = used.filter_map(|(_, found)| match found {
+            Found::Fails(Some(number)) => Some(Refusal::of_error(*number, &self.environment)),
+            _ => None,
+        });
+        refused.find(|refusal| refusal.is_unavailable() && refusal.cause() != Cause::Kernel)
+    }
+
     /// What keeps a ring that starts from its best configuration, each with its cure.
     fn lacks(&self) -> Vec<String> {
         let Start::Uring { entries, states } = &self.start else { return Vec::new() };
         let mut lacks = Vec::new();
         for (feature, state) in states {
-            let since = Capability::from_name(feature.name()).map_or("?", Capability::since);
-            match state {
-                FeatureState::Absent => lacks.push(format!(
-                    "{} is missing: a kernel from {since} on has it",
-                    feature.name()
-                )),
-                FeatureState::SwitchedOff => lacks.push(format!(
-                    "{} is switched off: take it out of CORIO_DISABLE",
-                    feature.name()
-                )),
+            let name = feature.name();
+            match (state, self.found(name)) {
+                (FeatureState::Absent, Found::Fails(_)) => {
+                    lacks.push(format!("{name} does not work here, though the kernel knows it"));
+                }
+                (FeatureState::Absent, _) => {
+                    let since = Capability::from_name(name).map_or("?", Capability::since);
+                    lacks.push(format!("{name} is missing: a kernel from {since} on has it"));
+                }
+                (FeatureState::SwitchedOff, _) => {
+                    lacks.push(format!("{name} is switched off: take it out of CORIO_DISABLE"));
+                }
                 _ => {}
             }
         }
@@ -203,7 +239,7 @@ impl Findings {
         }
         if let Some(limit) = self.short_memlock() {
             lacks.push(format!(
-                "locked memory is enough for {} of {} cores",
+                "locked memory is enough for {} of {} cores with rings of full size",
                 limit / locked_bytes_of_a_core() as u64,
                 self.cores
             ));
@@ -228,10 +264,13 @@ impl Findings {
         if let Some(refusal) = self.refusal() {
             return refusal.cures();
         }
+        if let Some(refusal) = self.partial_refusal() {
+            return refusal.cures();
+        }
         let is_small = matches!(&self.start, Start::Uring { entries, .. }
             if entries.1 < DEFAULT_ENTRIES.1);
         if is_small || self.short_memlock().is_some() {
-            return corio::probe::Cause::LockedMemory.cures(&self.environment);
+            return Cause::LockedMemory.cures(&self.environment);
         }
         Vec::new()
     }

@@ -13,6 +13,8 @@ pub struct KnownBug {
     pub last: &'static str,
     /// What goes wrong.
     pub what: &'static str,
+    /// Whether corio uses what it is in.
+    pub concerns_corio: bool,
     /// What that means for a program on corio.
     pub effect: &'static str,
     /// Where it is described.
@@ -24,13 +26,15 @@ const BUGS: [KnownBug; 5] = [
         first: "6.1.7",
         last: "6.1.7",
         what: "floods of ENOBUFS from multishot recvmsg",
-        effect: "none: corio does not use multishot recvmsg",
+        concerns_corio: false,
+        effect: "corio does not use multishot recvmsg",
         source: "https://github.com/axboe/liburing/issues/778",
     },
     KnownBug {
         first: "6.0",
         last: "6.7",
         what: "one fast sender can starve the others under multishot receives",
+        concerns_corio: true,
         effect: "corio gives a fast stream one-shot receives, so it is only felt for a turn; a \
                  kernel from 6.8 on is better",
         source: "https://github.com/axboe/liburing/issues/1043",
@@ -39,21 +43,24 @@ const BUGS: [KnownBug; 5] = [
         first: "6.12",
         last: "6.12",
         what: "a read with provided buffers may report a buffer on an error",
-        effect: "none: corio reads sockets by receives, which are right",
+        concerns_corio: false,
+        effect: "corio reads sockets by receives, which are right",
         source: "https://github.com/axboe/liburing/issues/1530",
     },
     KnownBug {
         first: "6.13.11",
         last: "6.14.8",
         what: "receive bundles hand out buffers out of order: data is scrambled",
-        effect: "none: corio does not use bundles; a program of your own on this machine may",
+        concerns_corio: false,
+        effect: "corio does not use bundles; a program of your own on this machine may",
         source: "https://github.com/axboe/liburing/issues/1409",
     },
     KnownBug {
         first: "6.16",
         last: "6.19",
         what: "incremental buffer rings fail with multishot read and recvmsg",
-        effect: "none: corio's buffer rings are not incremental",
+        concerns_corio: false,
+        effect: "corio's buffer rings are not incremental",
         source: "https://github.com/axboe/liburing/issues/1433",
     },
 ];

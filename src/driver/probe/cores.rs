@@ -72,7 +72,8 @@ pub(super) const TABLE: &[Capability] = &[
         "a dropped future's operation ends",
         "not optional: corio cancels what nobody waits for",
     )
-    .listed_as(opcode::AsyncCancel::CODE),
+    .listed_as(opcode::AsyncCancel::CODE)
+    .always(),
     Capability::new(
         "cancel_fd",
         "5.19",

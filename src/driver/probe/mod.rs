@@ -14,6 +14,7 @@ mod network;
 mod ring;
 
 use std::io;
+use std::marker::PhantomData;
 
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
@@ -21,7 +22,7 @@ use io_uring::{IoUring, cqueue, squeue};
 pub use bugs::KnownBug;
 
 use super::refusal::error_name;
-use super::trial::{Operation, Trial, ask, trial_of, trial_ring, try_flag};
+use super::trial::{Operation, Trial, ask, patiently, trial_of, trial_ring, try_flag};
 use super::{Feature, FeatureState, Features};
 
 /// A feature of io_uring that corio uses or could use.
@@ -33,6 +34,7 @@ pub struct Capability {
     gain: &'static str,
     without: &'static str,
     feature: Option<Feature>,
+    always: bool,
     opcode: Option<u8>,
     trial: Trial,
 }
@@ -57,7 +59,8 @@ impl Capability {
         without: &'static str,
     ) -> Capability {
         let (name, trial) = (feature.name(), trial_of(feature));
-        Capability { name, since, what, gain, without, feature: Some(feature), opcode: None, trial }
+        let feature = Some(feature);
+        Capability { name, since, what, gain, without, feature, always: false, opcode: None, trial }
     }
 
     /// One that corio could use.
@@ -69,13 +72,19 @@ impl Capability {
         gain: &'static str,
         without: &'static str,
     ) -> Capability {
-        let trial = Trial::Operation(trial);
-        Capability { name, since, what, gain, without, feature: None, opcode: None, trial }
+        let (trial, feature) = (Trial::Operation(trial), None);
+        Capability { name, since, what, gain, without, feature, always: false, opcode: None, trial }
     }
 
     /// It is an operation, which the kernel's own table lists.
     const fn listed_as(mut self, opcode: u8) -> Capability {
         self.opcode = Some(opcode);
+        self
+    }
+
+    /// corio uses it, and has no switch for it.
+    const fn always(mut self) -> Capability {
+        self.always = true;
         self
     }
 
@@ -119,8 +128,13 @@ impl Capability {
         self.without
     }
 
-    /// The feature of a running ring that it is; absent for what corio does not use yet, or uses
-    /// without a choice.
+    /// Whether corio uses it today, where it works.
+    pub fn is_used(&self) -> bool {
+        self.always || self.feature.is_some()
+    }
+
+    /// The feature of a running ring that it is, which `CORIO_DISABLE` switches off; absent for
+    /// what corio does not use yet, or uses without a switch.
     pub fn feature(&self) -> Option<Feature> {
         self.feature
     }
@@ -214,6 +228,8 @@ pub struct Prober {
     /// What the kernel lists, asked for when something fails: the question may be refused as well.
     listed: Option<Listed>,
     wanted: Features,
+    /// The ring is one thread's.
+    _not_send: PhantomData<*const ()>,
 }
 
 /// The kernel's table of operations, if it has one.
@@ -229,7 +245,7 @@ impl Prober {
     pub fn new() -> io::Result<Prober> {
         let wanted = Features::wanted()?;
         let ring = trial_ring()?;
-        Ok(Prober { ring, listed: None, wanted })
+        Ok(Prober { ring, listed: None, wanted, _not_send: PhantomData })
     }
 
     /// Tries one out. Takes a few microseconds, and at most some tenths of a second.
@@ -240,7 +256,7 @@ impl Prober {
         }
         let answer = match capability.trial {
             Trial::Flag(feature) => try_flag(feature),
-            Trial::Operation(operation) => operation(&mut self.ring),
+            Trial::Operation(operation) => patiently(|| operation(&mut self.ring)),
         };
         if !matches!(answer, Ok(true)) {
             // The ring may be left with what did not end.

@@ -27,7 +27,8 @@ pub(super) const TABLE: &[Capability] = &[
         "a listener without readiness calls",
         "not optional: corio's listeners fall back on it",
     )
-    .listed_as(opcode::Accept::CODE),
+    .listed_as(opcode::Accept::CODE)
+    .always(),
     Capability::used(
         Feature::AcceptMultishot,
         "5.19",
@@ -51,7 +52,8 @@ pub(super) const TABLE: &[Capability] = &[
         "a connect that waits without a thread",
         "not optional: corio connects by it",
     )
-    .listed_as(opcode::Connect::CODE),
+    .listed_as(opcode::Connect::CODE)
+    .always(),
     Capability::new(
         "recv",
         "5.6",
@@ -60,7 +62,8 @@ pub(super) const TABLE: &[Capability] = &[
         "the base of every stream",
         "not optional: corio's streams fall back on it",
     )
-    .listed_as(opcode::Recv::CODE),
+    .listed_as(opcode::Recv::CODE)
+    .always(),
     Capability::used(
         Feature::RecvMultishot,
         "6.0",
@@ -92,7 +95,8 @@ pub(super) const TABLE: &[Capability] = &[
         "the base of every stream",
         "not optional: corio sends by it",
     )
-    .listed_as(opcode::Send::CODE),
+    .listed_as(opcode::Send::CODE)
+    .always(),
     Capability::new(
         "sendmsg",
         "5.3",
@@ -101,7 +105,8 @@ pub(super) const TABLE: &[Capability] = &[
         "what a turn wrote leaves as one send",
         "not optional: corio sends batches by it",
     )
-    .listed_as(opcode::SendMsg::CODE),
+    .listed_as(opcode::SendMsg::CODE)
+    .always(),
     Capability::new(
         "send_bundle",
         "6.10",

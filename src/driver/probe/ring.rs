@@ -20,7 +20,8 @@ pub(super) const SETUP: &[Capability] = &[
         "a ring larger than the kernel's limit is made as large as it goes",
         "any size may be asked for",
         "not optional: part of the smallest ring that corio takes",
-    ),
+    )
+    .always(),
     Capability::new(
         "attach_wq",
         "5.6",
@@ -89,7 +90,8 @@ pub(super) const WAITING: &[Capability] = &[
         "a wait has a deadline of its own",
         "all timers of a core cost no submission",
         "not optional: corio's timers are this wait",
-    ),
+    )
+    .always(),
     Capability::used(
         Feature::RegisteredRing,
         "5.18",
@@ -168,7 +170,8 @@ pub(super) const REGISTRATION: &[Capability] = &[
         "a limit on the kernel's worker threads of a ring",
         "slow files do not start hundreds of threads",
         "the kernel's own limit holds, which is very high",
-    ),
+    )
+    .always(),
     Capability::new(
         "sync_cancel",
         "6.0",
@@ -210,9 +213,14 @@ fn builder() -> Builder {
 }
 
 fn try_clamp(_: &mut IoUring) -> io::Result<bool> {
-    // Much more than the kernel's limit, but of the queue that takes the least memory.
-    let ring: IoUring = IoUring::builder().dontfork().setup_clamp().setup_cqsize(64).build(8)?;
-    Ok(ring.params().cq_entries() >= 64)
+    // Sixteen times the kernel's limit, of the queue that takes less memory.
+    let large: io::Result<IoUring> =
+        IoUring::builder().dontfork().setup_clamp().setup_cqsize(1 << 20).build(8);
+    match large {
+        // It was cut down, to more than may be locked here.
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Ok(true),
+        answer => answer.map(|ring| ring.params().cq_entries() < 1 << 20),
+    }
 }
 
 fn try_attach_wq(ring: &mut IoUring) -> io::Result<bool> {
@@ -305,7 +313,8 @@ fn try_sync_cancel(ring: &mut IoUring) -> io::Result<bool> {
     pushed.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
     ring.submit_and_wait(1)?;
     ring.completion().for_each(drop);
-    let cancelled = ring.submitter().register_sync_cancel(None, CancelBuilder::user_data(3));
+    let limit = Timespec::new().nsec(50_000_000);
+    let cancelled = ring.submitter().register_sync_cancel(Some(limit), CancelBuilder::user_data(3));
     let answers = match &cancelled {
         Ok(()) => ask(ring, &opcode::Nop::new().build(), 2)?,
         Err(_) => {

@@ -13,6 +13,9 @@ use corio::probe::{
 use super::child::{Start, state_name};
 use super::{DESCRIPTORS_OF_A_CORE, Findings, Grade};
 
+const MORE: &str = "More: corio probe --explain FEATURE, --fixes (all of them), --profile (for \
+    containers), --json, --help";
+
 /// The width where there is no terminal.
 const PIPE_WIDTH: usize = 100;
 
@@ -48,7 +51,7 @@ pub(super) fn page(findings: &Findings) -> String {
     surroundings(&mut page, environment);
     bugs(&mut page, &findings.known_bugs());
     page.gap();
-    page.text("More: corio probe --explain FEATURE, --fixes (all of them), --json, --help");
+    page.text(MORE);
     page.lines.join("\n")
 }
 
@@ -57,20 +60,26 @@ fn summary(page: &mut Page, findings: &Findings) {
         (Some(driver), Grade::Best) => format!("{}, in its best configuration", driver.name()),
         (Some(driver), Grade::Degraded) => format!("{}, with something missing", driver.name()),
         (Some(driver), _) => driver.name().to_owned(),
-        (None, Grade::EpollOnly) => "none: a program is refused, unless told to use epoll".into(),
+        (None, Grade::EpollOnly) => {
+            "none by itself: a start fails; epoll works if asked for".into()
+        }
         (None, _) => "none: nothing starts here".to_owned(),
     };
     page.row("driver", &driver);
     page.row("why", &findings.why());
     let to_do = findings.to_do();
     if to_do.is_empty() {
-        page.row("to do", "nothing");
+        let is_well = findings.driver().is_some();
+        page.row("to do", if is_well { "nothing" } else { "what the reason says" });
     }
     for (index, line) in to_do.iter().enumerate() {
         page.row(if index == 0 { "to do" } else { "" }, line);
     }
-    if findings.known_bugs().iter().any(|bug| !bug.effect.starts_with("none")) {
+    let bugs = findings.known_bugs();
+    if bugs.iter().any(|bug| bug.concerns_corio) {
         page.row("warning", "this kernel has a known bug that concerns corio: see below");
+    } else if !bugs.is_empty() {
+        page.row("note", "this kernel has a known bug of io_uring, in what corio does not use");
     }
 }
 
@@ -86,7 +95,7 @@ fn verdict(findings: &Findings, capability: &Capability, found: Found) -> String
         (Found::Works, Some((_, FeatureState::NotNeeded))) => "works, not needed".to_owned(),
         (Found::Works, _) => "works".to_owned(),
         (Found::Fails(_), _) => {
-            let word = if capability.feature().is_some() { "FAILS" } else { "fails" };
+            let word = if capability.is_used() { "FAILS" } else { "fails" };
             format!("{word}: {}", found.error().as_deref().unwrap_or("wrong"))
         }
         (Found::Absent, _) => "absent".to_owned(),
@@ -103,6 +112,13 @@ fn matrix(page: &mut Page, findings: &Findings) {
     let all = findings.capabilities.len();
     let working = count(|found| found == Found::Works);
     page.gap();
+    if count(|found| found == Found::Untried) == all {
+        page.text(&format!(
+            "Features of io_uring: none of {all} could be tried, since no ring can be made here \
+             (--explain FEATURE tells what each is for)"
+        ));
+        return;
+    }
     page.text(&format!(
         "Features of io_uring: {working} of {all} work (* corio uses it, the others it could use)"
     ));
@@ -114,7 +130,7 @@ fn matrix(page: &mut Page, findings: &Findings) {
         let last = if has_last { "without it" } else { "" };
         page.columns(&format!("  {title:<22} {:<6} {:<17} {last}", "since", "found"));
         for (capability, found) in rest.by_ref().take(table.len()) {
-            let mark = if capability.feature().is_some() { '*' } else { ' ' };
+            let mark = if capability.is_used() { '*' } else { ' ' };
             let verdict = verdict(findings, capability, *found);
             let (name, since) = (capability.name(), capability.since());
             let cells = format!("{mark} {name:<22} {since:<6} {verdict:<17} ");
@@ -214,7 +230,7 @@ fn bugs(page: &mut Page, bugs: &[&KnownBug]) {
     page.text("Known bugs of this kernel (by its number; a distribution may have mended them)");
     for bug in bugs {
         page.row(&format!("{}-{}", bug.first, bug.last), bug.what);
-        page.row("", &format!("for corio: {}", bug.effect));
+        page.row("", bug.effect);
         page.row("", bug.source);
     }
 }
@@ -234,7 +250,7 @@ pub(super) fn explanation(findings: &Findings, capability: &Capability) -> Strin
         Some(feature) => {
             ("yes, where it works".to_owned(), format!("CORIO_DISABLE={}", feature.name()))
         }
-        None if capability.without().starts_with("not optional") => {
+        None if capability.is_used() => {
             ("yes, always".to_owned(), "not possible; CORIO_DRIVER=epoll does without".to_owned())
         }
         None => ("not yet".to_owned(), "nothing to switch off".to_owned()),
