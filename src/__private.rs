@@ -2,8 +2,9 @@
 
 use std::future::Future;
 
+use crate::driver::with_driver;
 use crate::executor::Core;
-use crate::{Builder, BusyPoll, Runtime};
+use crate::{Builder, BusyPoll, Driver, Runtime};
 
 /// What `#[corio::main(busy_poll = "adaptive")]` asks for.
 pub const BUSY_POLL_ADAPTIVE: BusyPoll = BusyPoll::Adaptive(std::time::Duration::from_micros(20));
@@ -19,10 +20,16 @@ pub fn main<F: Future>(configure: impl FnOnce(Builder) -> Builder, future: F) ->
     }
 }
 
-/// Runs the body of a test.
+/// Runs the body of an `async` test on a runtime with this driver.
 #[track_caller]
-pub fn test<F: Future>(body: impl FnOnce() -> F) -> F::Output {
-    crate::run(body())
+pub fn test<F: Future>(driver: Driver, body: impl FnOnce() -> F) -> F::Output {
+    with_driver(driver, || crate::run(body()))
+}
+
+/// Runs the body of a test that builds its runtimes itself.
+#[track_caller]
+pub fn test_on<T>(driver: Driver, body: impl FnOnce() -> T) -> T {
+    with_driver(driver, body)
 }
 
 /// Which branch of a `select!` is polled first.

@@ -64,7 +64,7 @@ thread_local! {
     static OVER: Cell<Option<Rc<Event>>> = const { Cell::new(None) };
 }
 
-#[test]
+#[corio::test]
 fn a_foreign_thread_starts_tasks_that_are_not_send_and_joins_them() {
     let (core, end) = other_core();
     let task = core.spawn(|| async {
@@ -91,7 +91,7 @@ fn a_foreign_thread_starts_tasks_that_are_not_send_and_joins_them() {
     assert!(core.call_soon(|| unreachable!("the core has ended")).is_err());
 }
 
-#[test]
+#[corio::test]
 fn a_handle_is_awaited_on_a_core_and_on_a_foreign_executor() {
     let (core, end) = other_core();
     let answer = corio::run(async {
@@ -108,7 +108,7 @@ fn a_handle_is_awaited_on_a_core_and_on_a_foreign_executor() {
     end();
 }
 
-#[test]
+#[corio::test]
 fn calls_keep_their_order_and_a_panic_of_one_ends_nothing() {
     let heard = Rc::new(Cell::new(0));
     let note = Rc::clone(&heard);
@@ -150,7 +150,7 @@ fn calls_keep_their_order_and_a_panic_of_one_ends_nothing() {
     assert_eq!(heard.get(), 1);
 }
 
-#[test]
+#[corio::test]
 fn a_blocking_join_on_a_core_is_refused() {
     let (core, end) = other_core();
     let task = core.spawn(|| async { 1 });
@@ -159,7 +159,7 @@ fn a_blocking_join_on_a_core_is_refused() {
     end();
 }
 
-#[test]
+#[corio::test]
 fn calls_that_were_not_run_are_dropped_with_their_core() {
     let runtime = Runtime::new().unwrap();
     let core = runtime.block_on(async { CoreHandle::current() });
@@ -174,7 +174,7 @@ fn calls_that_were_not_run_are_dropped_with_their_core() {
     assert_eq!(Arc::strong_count(&guard), 1);
 }
 
-#[test]
+#[corio::test]
 fn every_core_runs_the_work_and_every_result_is_collected() {
     for count in [1, 2, 5] {
         let results = cores(count).run(move |core| async move {
@@ -188,7 +188,7 @@ fn every_core_runs_the_work_and_every_result_is_collected() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_core_that_panics_ends_the_others_and_all_is_told() {
     for culprit in 0..3 {
         let (begun, cleaned) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -218,7 +218,7 @@ fn a_core_that_panics_ends_the_others_and_all_is_told() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_core_that_panics_before_the_others_have_begun_ends_them_all_the_same() {
     for _ in 0..20 {
         let results = cores(4).run(|core| async move {
@@ -229,7 +229,7 @@ fn a_core_that_panics_before_the_others_have_begun_ends_them_all_the_same() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_core_whose_work_is_done_serves_the_others_until_the_last_is_done() {
     let results = cores(3).run(|core| async move {
         if core.index() == 0 {
@@ -242,7 +242,7 @@ fn a_core_whose_work_is_done_serves_the_others_until_the_last_is_done() {
     assert_eq!(results, [0, 7, 7]);
 }
 
-#[test]
+#[corio::test]
 fn main_runs_once_and_its_end_ends_all_cores() {
     let line = Arc::new(Mutex::new(String::new()));
     let heard = Arc::clone(&line);
@@ -261,7 +261,7 @@ fn main_runs_once_and_its_end_ends_all_cores() {
     assert!(line.lock().unwrap().starts_with("3 cores "), "{line:?}");
 }
 
-#[test]
+#[corio::test]
 fn a_core_that_cannot_start_starts_none() {
     let cores = cores(3).runtime(|builder| builder.pin(100_000));
     let error = cores.run(|_| async { unreachable!("none starts") });
@@ -269,7 +269,7 @@ fn a_core_that_cannot_start_starts_none() {
     assert!(error.to_string().contains("core 0 of 3 cannot start"), "{error}");
 }
 
-#[test]
+#[corio::test]
 fn each_core_serves_a_port_of_its_own_and_answers_another() {
     let results = cores(3).run(|core| async move {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -291,7 +291,7 @@ fn each_core_serves_a_port_of_its_own_and_answers_another() {
     assert!(results.unwrap().into_iter().all(|result| result.is_ok()));
 }
 
-#[test]
+#[corio::test]
 fn a_hundred_thousand_calls_at_random_moments_are_all_run() {
     let ran = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&ran);

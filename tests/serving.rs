@@ -215,7 +215,7 @@ async fn whoever_serves_for_ever_closes_the_server_with_its_end() {
     round_trip(&mut stream).await;
 }
 
-#[test]
+#[corio::test]
 fn errors_and_panics_of_handlers_are_told_and_end_nothing_else() {
     let heard = Rc::new(RefCell::new(Vec::new()));
     let note = Rc::clone(&heard);
@@ -243,7 +243,7 @@ fn errors_and_panics_of_handlers_are_told_and_end_nothing_else() {
     assert!(heard[1].ends_with("failed: no such line"), "{heard:?}");
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_ends_in_time_with_a_server_that_serves() {
     for is_dropped in [true, false] {
         let runtime = Runtime::new().unwrap();

@@ -119,7 +119,7 @@ impl Cores {
             placement: Placement::default(),
             pinned: true,
             configure: Box::new(|builder| builder),
-            tell: Box::new(|line| crate::executor::print_line(line)),
+            tell: Box::new(crate::executor::print_line),
         }
     }
 

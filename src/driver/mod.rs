@@ -47,7 +47,7 @@ pub(crate) use bell::{Bell, open_signals, read_signal};
 pub use buffers::Chunk;
 pub(crate) use buffers::{BufferConfig, Pool, Pools};
 pub use choice::Driver;
-pub(crate) use choice::{choose, once_a_process};
+pub(crate) use choice::{choose, once_a_process, with_driver};
 pub(crate) use clock::{now_ns, ticks, ticks_per_micro, wall_seed};
 pub use environment::{Container, Environment, Limit};
 use epoll::Epoll;

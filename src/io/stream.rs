@@ -18,7 +18,8 @@
 //!
 //! Arming goes through the core's one queue, first come, first armed, at the end of the turn. When
 //! the pool has no buffer to offer, a stream whose reader waits receives into memory of its own, so
-//! a waiting reader never depends on what others hold; a stream that nobody reads just rests.
+//! a waiting reader never depends on what others hold; a stream that nobody reads just rests. Where
+//! the kernel offers no pool at all, every receive is of that kind.
 //!
 //! # Sending
 //!
@@ -208,7 +209,7 @@ impl Stream {
         let op = if self.core.pools.pool(group).offered_count() > 0 && !found_none {
             let multishot = self.is_calm.get() && self.core.features().has(Feature::RecvMultishot);
             Op::Receive { fd, group, multishot }
-        } else if self.is_starving() {
+        } else if self.is_starving() || !self.core.features().has(Feature::PbufRing) {
             count(&self.core.counters.own_receives);
             Op::ReceiveInto { fd }
         } else {

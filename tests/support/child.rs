@@ -6,9 +6,25 @@ use std::process::{Command, Output};
 /// Says to a process that it is the child, and of which test.
 const CHILD: &str = "CORIO_TEST_CHILD";
 
-/// Whether this process is the child of this test.
+/// Whether this process is the child of this test, on whichever driver.
 pub fn is_child(test: &str) -> bool {
-    std::env::var(CHILD).is_ok_and(|child| child == test)
+    std::env::var(CHILD).is_ok_and(|child| without_driver(&child) == test)
+}
+
+/// The name that stands in the source, of a test that there is once for each driver.
+fn without_driver(name: &str) -> &str {
+    let suffix = ["_uring", "_epoll"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+    suffix.unwrap_or(name)
+}
+
+/// The name under which this test runs: its thread has it.
+fn name_here(test: &str) -> String {
+    let thread = std::thread::current();
+    let name = thread.name().filter(|name| without_driver(name) == test);
+    let name = name.unwrap_or_else(|| {
+        panic!("`{test}` needs a thread of its name: run it without `--test-threads=1`")
+    });
+    name.to_owned()
 }
 
 /// Runs the test of this name once more in a child, and returns what it printed; `None` in the
@@ -19,13 +35,14 @@ pub fn rerun(test: &str, prefix: &[&str]) -> Option<Output> {
     if is_child(test) {
         return None;
     }
+    let name = name_here(test);
     let program = std::env::current_exe().expect("a test knows its own binary");
     let output = Command::new("timeout")
         .arg("20")
         .args(prefix)
         .arg(program)
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, test)
+        .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, &name)
         .output()
         .expect("`timeout` starts");
     let text = [&output.stdout[..], &output.stderr[..]].concat();

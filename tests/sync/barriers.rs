@@ -4,7 +4,7 @@ use corio::sync::Barrier;
 
 use crate::hand::{now, waiting};
 
-#[test]
+#[corio::test]
 fn the_last_to_arrive_releases_all_and_leads() {
     let barrier = Barrier::new(3);
     let mut first = waiting(barrier.wait());
@@ -18,7 +18,7 @@ fn the_last_to_arrive_releases_all_and_leads() {
     assert_eq!(first.woken().unwrap().index(), 0);
 }
 
-#[test]
+#[corio::test]
 fn one_party_never_waits() {
     let barrier = Barrier::new(1);
     for _ in 0..2 {
@@ -27,7 +27,7 @@ fn one_party_never_waits() {
     }
 }
 
-#[test]
+#[corio::test]
 fn the_next_group_gathers_while_the_last_has_not_run_yet() {
     let barrier = Barrier::new(2);
     let mut first = waiting(barrier.wait());
@@ -39,7 +39,7 @@ fn the_next_group_gathers_while_the_last_has_not_run_yet() {
     of_next.woken().unwrap();
 }
 
-#[test]
+#[corio::test]
 fn a_dropped_wait_does_not_count_and_numbers_stay_unique() {
     let barrier = Barrier::new(3);
     let dropped = waiting(barrier.wait());
@@ -53,7 +53,7 @@ fn a_dropped_wait_does_not_count_and_numbers_stay_unique() {
     assert!(!barrier.is_broken());
 }
 
-#[test]
+#[corio::test]
 fn a_released_wait_that_is_dropped_took_part_all_the_same() {
     let barrier = Barrier::new(2);
     let dropped = waiting(barrier.wait());
@@ -63,7 +63,7 @@ fn a_released_wait_that_is_dropped_took_part_all_the_same() {
     waiting(barrier.wait());
 }
 
-#[test]
+#[corio::test]
 fn a_reset_breaks_those_who_wait_and_nobody_else() {
     let barrier = Barrier::new(2);
     barrier.reset();
@@ -76,7 +76,7 @@ fn a_reset_breaks_those_who_wait_and_nobody_else() {
     newcomer.woken().unwrap();
 }
 
-#[test]
+#[corio::test]
 fn an_abort_breaks_everybody_until_the_reset() {
     let barrier = Barrier::new(2);
     let mut waiter = waiting(barrier.wait());
@@ -92,7 +92,7 @@ fn an_abort_breaks_everybody_until_the_reset() {
     waiter.woken().unwrap();
 }
 
-#[test]
+#[corio::test]
 fn who_was_released_is_released_whatever_happens_before_it_runs() {
     let barrier = Barrier::new(2);
     for end in [Barrier::reset, Barrier::abort] {
@@ -104,7 +104,7 @@ fn who_was_released_is_released_whatever_happens_before_it_runs() {
     assert_eq!(format!("{barrier:?}"), "Barrier { parties: 2, waiting: 0, broken: true }");
 }
 
-#[test]
+#[corio::test]
 fn a_barrier_for_nobody_is_refused_at_the_callers_line() {
     let caught = std::panic::catch_unwind(|| Barrier::new(0));
     let text = caught.unwrap_err().downcast::<&str>().expect("a text");

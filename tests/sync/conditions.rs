@@ -4,7 +4,7 @@ use corio::sync::{Condition, Mutex};
 
 use crate::hand::{hand, now, waiting};
 
-#[test]
+#[corio::test]
 fn waiting_unlocks_and_a_notified_waiter_has_the_lock_again() {
     let (mutex, condition) = (Mutex::new(0), Condition::new());
     let mut waiter = waiting(condition.wait(now(mutex.lock())));
@@ -22,7 +22,7 @@ fn waiting_unlocks_and_a_notified_waiter_has_the_lock_again() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn the_lock_is_kept_until_the_first_poll_and_freed_by_a_drop_before_it() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     let unpolled = hand(condition.wait(now(mutex.lock())));
@@ -31,7 +31,7 @@ fn the_lock_is_kept_until_the_first_poll_and_freed_by_a_drop_before_it() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn as_many_are_notified_as_were_asked_for_in_their_order() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     let wait = || waiting(condition.wait(now(mutex.lock())));
@@ -51,7 +51,7 @@ fn as_many_are_notified_as_were_asked_for_in_their_order() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn all_are_notified_and_take_the_lock_one_after_the_other() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     let mut first = waiting(condition.wait(now(mutex.lock())));
@@ -66,14 +66,14 @@ fn all_are_notified_and_take_the_lock_one_after_the_other() {
     drop(second.woken());
 }
 
-#[test]
+#[corio::test]
 fn a_notification_without_waiters_is_not_kept() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     condition.notify_all(&now(mutex.lock()));
     waiting(condition.wait(now(mutex.lock())));
 }
 
-#[test]
+#[corio::test]
 fn a_notified_waiter_stands_behind_those_who_wait_for_the_lock() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     let mut notified = waiting(condition.wait(now(mutex.lock())));
@@ -87,7 +87,7 @@ fn a_notified_waiter_stands_behind_those_who_wait_for_the_lock() {
     drop(after.woken());
 }
 
-#[test]
+#[corio::test]
 fn a_dropped_wait_is_out_of_line_and_does_not_lock() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     let dropped = waiting(condition.wait(now(mutex.lock())));
@@ -98,7 +98,7 @@ fn a_dropped_wait_is_out_of_line_and_does_not_lock() {
     drop(other.woken());
 }
 
-#[test]
+#[corio::test]
 fn a_notification_of_a_waiter_dropped_before_it_had_the_lock_goes_to_the_next() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     let dropped = waiting(condition.wait(now(mutex.lock())));
@@ -110,7 +110,7 @@ fn a_notification_of_a_waiter_dropped_before_it_had_the_lock_goes_to_the_next() 
     drop(next.woken());
 }
 
-#[test]
+#[corio::test]
 fn a_notification_of_a_waiter_dropped_when_it_had_the_lock_goes_to_the_next() {
     let (mutex, condition) = (Mutex::new(()), Condition::new());
     let dropped = waiting(condition.wait(now(mutex.lock())));
@@ -122,7 +122,7 @@ fn a_notification_of_a_waiter_dropped_when_it_had_the_lock_goes_to_the_next() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn waiting_for_a_predicate_asks_it_now_and_after_each_notification() {
     let (mutex, condition) = (Mutex::new(0), Condition::new());
     let mut asked = 0;
@@ -147,7 +147,7 @@ fn waiting_for_a_predicate_asks_it_now_and_after_each_notification() {
     assert_eq!(*guard, 2);
 }
 
-#[test]
+#[corio::test]
 fn one_condition_serves_two_mutexes_without_mixing_them() {
     let (one, two, condition) = (Mutex::new(1), Mutex::new(2), Condition::new());
     let mut of_one = waiting(condition.wait(now(one.lock())));
@@ -159,7 +159,7 @@ fn one_condition_serves_two_mutexes_without_mixing_them() {
     assert_eq!(*of_one.woken(), 1);
 }
 
-#[test]
+#[corio::test]
 fn a_leaked_waiter_of_a_mutex_that_is_gone_disturbs_nobody() {
     let condition = Condition::new();
     let gone = Box::new(Mutex::new(0));

@@ -9,7 +9,7 @@ use crate::hand::{Crowd, Line, pause};
 
 const SEEDS: u64 = 300;
 
-#[test]
+#[corio::test]
 fn a_mutex_has_one_holder_and_its_line_is_kept() {
     for seed in 0..SEEDS {
         let (mutex, line, inside) = (Mutex::new(()), Line::default(), Cell::new(0));
@@ -38,7 +38,7 @@ fn a_mutex_has_one_holder_and_its_line_is_kept() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_semaphore_neither_gains_nor_loses_permits() {
     for seed in 0..SEEDS {
         let (semaphore, taken) = (Semaphore::bounded(4), Cell::new(0));
@@ -64,7 +64,7 @@ fn a_semaphore_neither_gains_nor_loses_permits() {
     }
 }
 
-#[test]
+#[corio::test]
 fn readers_and_writers_never_meet() {
     for seed in 0..SEEDS {
         let (lock, readers, writers) = (RwLock::new(0), Cell::new(0), Cell::new(0));
@@ -99,7 +99,7 @@ fn readers_and_writers_never_meet() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_condition_loses_no_notification() {
     for seed in 0..SEEDS {
         let (items, condition) = (Mutex::new(0_usize), Condition::new());
@@ -130,7 +130,7 @@ fn a_condition_loses_no_notification() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_notification_is_heard_once_or_kept() {
     for seed in 0..SEEDS {
         let (notify, heard) = (Notify::new(), Cell::new(0));
@@ -154,7 +154,7 @@ fn a_notification_is_heard_once_or_kept() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_barrier_meets_in_whole_groups() {
     for seed in 0..SEEDS {
         let (barrier, turns) = (Barrier::new(3), RefCell::new(Vec::new()));

@@ -4,7 +4,7 @@ use corio::sync::{Event, Notify};
 
 use crate::hand::{hand, now, waiting};
 
-#[test]
+#[corio::test]
 fn setting_an_event_releases_all_who_wait_and_all_who_come() {
     let event = Event::new();
     assert!(!event.is_set());
@@ -15,7 +15,7 @@ fn setting_an_event_releases_all_who_wait_and_all_who_come() {
     now(event.wait());
 }
 
-#[test]
+#[corio::test]
 fn who_waited_when_it_was_set_is_released_though_it_was_cleared_since() {
     let event = Event::new();
     let mut early = waiting(event.wait());
@@ -32,7 +32,7 @@ fn who_waited_when_it_was_set_is_released_though_it_was_cleared_since() {
     unpolled.woken();
 }
 
-#[test]
+#[corio::test]
 fn setting_a_set_event_again_wakes_nobody() {
     let event = Event::new();
     event.set();
@@ -43,7 +43,7 @@ fn setting_a_set_event_again_wakes_nobody() {
     waiting(event.wait());
 }
 
-#[test]
+#[corio::test]
 fn a_dropped_wait_for_an_event_is_gone() {
     let event = Event::new();
     let (first, mut second) = (waiting(event.wait()), waiting(event.wait()));
@@ -53,7 +53,7 @@ fn a_dropped_wait_for_an_event_is_gone() {
     assert_eq!(format!("{event:?}"), "Event { set: true, waiters: 0 }");
 }
 
-#[test]
+#[corio::test]
 fn one_notification_wakes_the_first_in_line_only() {
     let notify = Notify::new();
     let (mut first, mut second) = (waiting(notify.notified()), waiting(notify.notified()));
@@ -64,7 +64,7 @@ fn one_notification_wakes_the_first_in_line_only() {
     second.woken();
 }
 
-#[test]
+#[corio::test]
 fn one_unheard_notification_is_kept_and_no_more() {
     let notify = Notify::new();
     notify.notify_one();
@@ -73,7 +73,7 @@ fn one_unheard_notification_is_kept_and_no_more() {
     waiting(notify.notified());
 }
 
-#[test]
+#[corio::test]
 fn a_notification_of_a_dropped_waiter_goes_to_the_next_or_is_kept() {
     let notify = Notify::new();
     let (first, mut second) = (waiting(notify.notified()), waiting(notify.notified()));
@@ -88,7 +88,7 @@ fn a_notification_of_a_dropped_waiter_goes_to_the_next_or_is_kept() {
     waiting(notify.notified());
 }
 
-#[test]
+#[corio::test]
 fn a_newcomer_does_not_take_the_notification_of_a_woken_waiter() {
     let notify = Notify::new();
     let mut waiter = waiting(notify.notified());
@@ -97,7 +97,7 @@ fn a_newcomer_does_not_take_the_notification_of_a_woken_waiter() {
     waiter.woken();
 }
 
-#[test]
+#[corio::test]
 fn notifying_all_reaches_the_unpolled_and_is_not_kept() {
     let notify = Notify::new();
     let mut polled = waiting(notify.notified());
@@ -109,7 +109,7 @@ fn notifying_all_reaches_the_unpolled_and_is_not_kept() {
     late.pending();
 }
 
-#[test]
+#[corio::test]
 fn a_dropped_waiter_of_a_notification_to_all_passes_nothing_on() {
     let notify = Notify::new();
     let (first, second) = (waiting(notify.notified()), waiting(notify.notified()));

@@ -73,7 +73,7 @@ fn attack(make: impl Fn() -> Wait, release: impl Fn()) {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_waker_that_drops_or_polls_all_waits_or_panics_harms_no_primitive() {
     let mutex = Rc::new(Mutex::new(0));
     let lock = Rc::clone(&mutex);
@@ -124,7 +124,7 @@ fn a_waker_that_drops_or_polls_all_waits_or_panics_harms_no_primitive() {
     assert_eq!(semaphore.available(), 6, "all that was added came back");
 }
 
-#[test]
+#[corio::test]
 fn a_waker_that_attacks_barriers_readers_and_conditions_harms_none() {
     let barrier = Rc::new(Barrier::new(6));
     let waited = Rc::clone(&barrier);
@@ -165,7 +165,7 @@ fn a_waker_that_attacks_barriers_readers_and_conditions_harms_none() {
     assert!(!pair.0.is_locked(), "nobody has it, nobody waits");
 }
 
-#[test]
+#[corio::test]
 fn a_waker_that_panics_takes_no_wake_from_the_others() {
     let event = Rc::new(Event::new());
     let mut hostile = Box::pin(event.wait());
@@ -176,7 +176,7 @@ fn a_waker_that_panics_takes_no_wake_from_the_others() {
     other.woken();
 }
 
-#[test]
+#[corio::test]
 fn a_waker_may_drop_the_last_handle_of_what_wakes_it() {
     let event = Rc::new(Event::new());
     let last = Rc::new(RefCell::new(Some(Rc::clone(&event))));
@@ -214,7 +214,7 @@ thread_local! {
     static ON_DROP: RefCell<Option<Action>> = const { RefCell::new(None) };
 }
 
-#[test]
+#[corio::test]
 fn a_waker_whose_drop_ends_the_wait_loses_no_wake() {
     let mutex = Rc::new(Mutex::new(0));
     let held = Rc::new(RefCell::new(Some(now(Rc::clone(&mutex).lock_owned()))));

@@ -7,7 +7,7 @@ use corio::sync::{Mutex, MutexGuard};
 
 use crate::hand::{hand, now, waiting};
 
-#[test]
+#[corio::test]
 fn a_free_lock_is_taken_at_once_and_given_back_by_the_guard() {
     let mutex = Mutex::new(1);
     assert!(!mutex.is_locked());
@@ -21,7 +21,7 @@ fn a_free_lock_is_taken_at_once_and_given_back_by_the_guard() {
     assert_eq!(mutex.into_inner(), 2);
 }
 
-#[test]
+#[corio::test]
 fn waiters_get_the_lock_in_the_order_of_their_first_polls() {
     let mutex = Mutex::new(());
     let guard = now(mutex.lock());
@@ -39,7 +39,7 @@ fn waiters_get_the_lock_in_the_order_of_their_first_polls() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn nobody_overtakes_between_the_wake_and_the_poll() {
     let mutex = Mutex::new(());
     let guard = now(mutex.lock());
@@ -52,7 +52,7 @@ fn nobody_overtakes_between_the_wake_and_the_poll() {
     drop(newcomer.woken());
 }
 
-#[test]
+#[corio::test]
 fn a_waiter_that_is_dropped_leaves_the_line_wherever_it_stands() {
     for leaver in 0..3 {
         let mutex = Mutex::new(());
@@ -67,7 +67,7 @@ fn a_waiter_that_is_dropped_leaves_the_line_wherever_it_stands() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_lock_that_was_handed_to_a_dropped_waiter_goes_to_the_next() {
     let mutex = Mutex::new(());
     let guard = now(mutex.lock());
@@ -79,7 +79,7 @@ fn a_lock_that_was_handed_to_a_dropped_waiter_goes_to_the_next() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn a_lock_that_was_handed_to_the_last_dropped_waiter_is_free() {
     let mutex = Mutex::new(());
     let guard = now(mutex.lock());
@@ -90,7 +90,7 @@ fn a_lock_that_was_handed_to_the_last_dropped_waiter_is_free() {
     drop(now(mutex.lock()));
 }
 
-#[test]
+#[corio::test]
 fn the_last_waker_of_several_polls_is_the_one_that_is_woken() {
     let mutex = Mutex::new(());
     let guard = now(mutex.lock());
@@ -103,7 +103,7 @@ fn the_last_waker_of_several_polls_is_the_one_that_is_woken() {
     drop(waiter.ready());
 }
 
-#[test]
+#[corio::test]
 fn an_unpolled_wait_that_is_moved_and_dropped_was_never_in_line() {
     let mutex = Mutex::new(());
     let guard = now(mutex.lock());
@@ -114,7 +114,7 @@ fn an_unpolled_wait_that_is_moved_and_dropped_was_never_in_line() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn a_leaked_guard_keeps_the_lock_and_a_leaked_waiter_its_place() {
     let mutex = Mutex::new(());
     forget(now(mutex.lock()));
@@ -130,7 +130,7 @@ fn a_leaked_guard_keeps_the_lock_and_a_leaked_waiter_its_place() {
     assert!(mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn a_mutex_may_be_moved_and_dropped_while_leaked_waiters_are_in_line() {
     let mutex = Mutex::new(String::from("kept"));
     forget(now(mutex.lock()));
@@ -145,7 +145,7 @@ fn a_mutex_may_be_moved_and_dropped_while_leaked_waiters_are_in_line() {
     assert_eq!(mutex.into_inner(), "kept");
 }
 
-#[test]
+#[corio::test]
 fn a_panic_while_the_lock_is_held_unlocks_it() {
     let mutex = Mutex::new(0);
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -156,7 +156,7 @@ fn a_panic_while_the_lock_is_held_unlocks_it() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn an_owned_guard_keeps_the_mutex_and_passes_the_lock_on() {
     let mutex = Rc::new(Mutex::new(1));
     let mut guard = now(Rc::clone(&mutex).lock_owned());
@@ -172,7 +172,7 @@ fn an_owned_guard_keeps_the_mutex_and_passes_the_lock_on() {
     assert_eq!(*guard, 2);
 }
 
-#[test]
+#[corio::test]
 fn a_mapped_guard_unlocks_the_whole() {
     let mutex = Mutex::new((1, String::from("x")));
     let mut part = MutexGuard::map(now(mutex.lock()), |pair| pair.1.as_mut_str());
@@ -182,7 +182,7 @@ fn a_mapped_guard_unlocks_the_whole() {
     assert_eq!(waiter.woken().1, "X");
 }
 
-#[test]
+#[corio::test]
 fn polling_a_finished_wait_panics_at_the_callers_line() {
     let mutex = Mutex::new(());
     let mut wait = hand(mutex.lock());
@@ -192,7 +192,7 @@ fn polling_a_finished_wait_panics_at_the_callers_line() {
     assert!(!mutex.is_locked());
 }
 
-#[test]
+#[corio::test]
 fn what_is_printed_tells_the_state() {
     let mutex = Mutex::new(5);
     assert_eq!(format!("{mutex:?}"), "Mutex { locked: false, waiters: 0, value: 5 }");

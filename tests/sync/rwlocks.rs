@@ -4,7 +4,7 @@ use corio::sync::{RwLock, RwLockWriteGuard};
 
 use crate::hand::{now, waiting};
 
-#[test]
+#[corio::test]
 fn readers_share_and_a_writer_is_alone() {
     let lock = RwLock::new(1);
     let (one, two) = (now(lock.read()), lock.try_read().unwrap());
@@ -18,7 +18,7 @@ fn readers_share_and_a_writer_is_alone() {
     assert_eq!(lock.into_inner(), 5);
 }
 
-#[test]
+#[corio::test]
 fn a_reader_does_not_overtake_a_waiting_writer() {
     let lock = RwLock::new(0);
     let reading = now(lock.read());
@@ -31,7 +31,7 @@ fn a_reader_does_not_overtake_a_waiting_writer() {
     drop(late.woken());
 }
 
-#[test]
+#[corio::test]
 fn all_readers_up_to_the_next_writer_go_on_together() {
     let lock = RwLock::new(0);
     let writing = now(lock.write());
@@ -49,7 +49,7 @@ fn all_readers_up_to_the_next_writer_go_on_together() {
     drop(c.woken());
 }
 
-#[test]
+#[corio::test]
 fn a_dropped_writer_lets_the_readers_behind_it_go_on() {
     let lock = RwLock::new(0);
     let reading = now(lock.read());
@@ -60,7 +60,7 @@ fn a_dropped_writer_lets_the_readers_behind_it_go_on() {
     drop(lock.try_write().unwrap());
 }
 
-#[test]
+#[corio::test]
 fn a_grant_of_a_dropped_waiter_goes_on() {
     let lock = RwLock::new(0);
     let writing = now(lock.write());
@@ -80,7 +80,7 @@ fn a_grant_of_a_dropped_waiter_goes_on() {
     drop(lock.try_write().unwrap());
 }
 
-#[test]
+#[corio::test]
 fn a_writer_that_goes_on_reading_lets_no_writer_in_between() {
     let lock = RwLock::new(0);
     let mut writing = now(lock.write());

@@ -7,7 +7,7 @@ use corio::sync::{Semaphore, TryAcquireError};
 
 use crate::hand::{now, waiting};
 
-#[test]
+#[corio::test]
 fn permits_are_taken_and_given_back() {
     let semaphore = Semaphore::new(2);
     let first = now(semaphore.acquire()).unwrap();
@@ -20,7 +20,7 @@ fn permits_are_taken_and_given_back() {
     assert_eq!(semaphore.available(), 2);
 }
 
-#[test]
+#[corio::test]
 fn waiters_are_served_first_come_first_served() {
     let semaphore = Semaphore::new(0);
     assert!(semaphore.is_locked());
@@ -37,7 +37,7 @@ fn waiters_are_served_first_come_first_served() {
     assert_eq!(semaphore.available(), 2);
 }
 
-#[test]
+#[corio::test]
 fn a_released_permit_is_not_for_newcomers_while_its_waiter_did_not_run() {
     let semaphore = Semaphore::new(1);
     let permit = now(semaphore.acquire()).unwrap();
@@ -50,7 +50,7 @@ fn a_released_permit_is_not_for_newcomers_while_its_waiter_did_not_run() {
     drop(newcomer.woken());
 }
 
-#[test]
+#[corio::test]
 fn who_needs_little_does_not_overtake_who_needs_much() {
     let semaphore = Semaphore::new(2);
     let one = now(semaphore.acquire()).unwrap();
@@ -65,7 +65,7 @@ fn who_needs_little_does_not_overtake_who_needs_much() {
     drop(little.woken());
 }
 
-#[test]
+#[corio::test]
 fn when_the_first_in_line_leaves_those_behind_get_what_suffices_for_them() {
     let semaphore = Semaphore::new(3);
     let much = waiting(semaphore.acquire_many(4));
@@ -80,7 +80,7 @@ fn when_the_first_in_line_leaves_those_behind_get_what_suffices_for_them() {
     drop(two);
 }
 
-#[test]
+#[corio::test]
 fn permits_granted_to_a_dropped_waiter_go_on() {
     let semaphore = Semaphore::new(0);
     let first = waiting(semaphore.acquire_many(2));
@@ -96,7 +96,7 @@ fn permits_granted_to_a_dropped_waiter_go_on() {
     assert_eq!(semaphore.available(), 1);
 }
 
-#[test]
+#[corio::test]
 fn no_permits_at_all_are_there_at_once_whoever_waits() {
     let semaphore = Semaphore::new(0);
     let _waiter = waiting(semaphore.acquire());
@@ -104,7 +104,7 @@ fn no_permits_at_all_are_there_at_once_whoever_waits() {
     assert!(semaphore.try_acquire_many(0).is_ok());
 }
 
-#[test]
+#[corio::test]
 fn the_greatest_numbers_neither_overflow_nor_hang() {
     let semaphore = Semaphore::new(usize::MAX);
     assert!(semaphore.release().is_err());
@@ -122,7 +122,7 @@ fn the_greatest_numbers_neither_overflow_nor_hang() {
     assert_eq!(semaphore.available(), usize::MAX);
 }
 
-#[test]
+#[corio::test]
 fn a_bounded_semaphore_refuses_more_than_it_began_with() {
     let semaphore = Semaphore::bounded(2);
     assert!(semaphore.release().is_err());
@@ -137,7 +137,7 @@ fn a_bounded_semaphore_refuses_more_than_it_began_with() {
     assert!(Semaphore::bounded(0).release().is_err());
 }
 
-#[test]
+#[corio::test]
 fn an_unbounded_semaphore_takes_more_than_it_began_with() {
     let semaphore = Semaphore::new(0);
     semaphore.release().unwrap();
@@ -145,7 +145,7 @@ fn an_unbounded_semaphore_takes_more_than_it_began_with() {
     assert_eq!(semaphore.available(), 2);
 }
 
-#[test]
+#[corio::test]
 fn closing_refuses_who_waits_and_who_comes_and_takes_nothing_back() {
     let semaphore = Semaphore::new(1);
     let permit = now(semaphore.acquire()).unwrap();
@@ -162,7 +162,7 @@ fn closing_refuses_who_waits_and_who_comes_and_takes_nothing_back() {
     assert_eq!(semaphore.available(), 1);
 }
 
-#[test]
+#[corio::test]
 fn a_refused_wait_that_is_dropped_before_it_ran_changes_nothing() {
     let semaphore = Semaphore::new(0);
     let refused = waiting(semaphore.acquire());
@@ -171,7 +171,7 @@ fn a_refused_wait_that_is_dropped_before_it_ran_changes_nothing() {
     assert_eq!(semaphore.available(), 0);
 }
 
-#[test]
+#[corio::test]
 fn leaked_permits_and_waiters_keep_what_they_have() {
     let semaphore = Semaphore::new(2);
     forget(now(semaphore.acquire()).unwrap());
@@ -183,7 +183,7 @@ fn leaked_permits_and_waiters_keep_what_they_have() {
     assert_eq!(semaphore.available(), 0, "the leaked waiter was granted two");
 }
 
-#[test]
+#[corio::test]
 fn an_owned_permit_outlives_everything_else() {
     let semaphore = Rc::new(Semaphore::new(3));
     let two = now(Rc::clone(&semaphore).acquire_many_owned(2)).unwrap();

@@ -239,7 +239,7 @@ async fn a_cancel_from_a_drop_during_another_cancel_meets_no_borrow() {
     assert_eq!(corio::stats().tasks, 0);
 }
 
-#[test]
+#[corio::test]
 fn a_cancel_between_two_runs_is_heard_in_the_next() {
     let runtime = corio::Runtime::new().unwrap();
     let task = runtime.block_on(async {
