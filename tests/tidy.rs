@@ -54,6 +54,7 @@ const FLOORS: &[Floor] = &[
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
     ("task", "time", "a grace limit is a sleep"),
+    ("cores", "runtime", "each core is a runtime on a thread of its own"),
 ];
 
 /// The only files that hold `unsafe`.

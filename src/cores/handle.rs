@@ -19,11 +19,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::driver::now_ns;
 use crate::executor::join_error::JoinError;
 use crate::executor::task::{AnyTask, Join, Observe, Task};
 use crate::executor::ticket::{Address, Ticket};
 use crate::executor::{Core, Unhandled};
-use crate::time::{Elapsed, Instant};
+use crate::time::Elapsed;
 
 /// A core, as any thread may hold it: `Send`, `Sync` and cheap to clone.
 ///
@@ -373,16 +374,18 @@ impl<T> RemoteHandle<T> {
     #[track_caller]
     pub fn join_blocking_for(&self, limit: Duration) -> Result<Result<T, JoinError>, Elapsed> {
         assert_may_block();
-        let deadline = Instant::now() + limit;
+        let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let deadline_ns = now_ns().saturating_add(limit_ns);
         let mut state = self.remote.lock();
         loop {
             if let Some(outcome) = state.take() {
                 return Ok(outcome);
             }
-            let rest = deadline - Instant::now();
-            if rest.is_zero() {
+            let rest_ns = deadline_ns.saturating_sub(now_ns());
+            if rest_ns == 0 {
                 return Err(Elapsed::new(0));
             }
+            let rest = Duration::from_nanos(rest_ns);
             let waited = self.remote.ended.wait_timeout(state, rest);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -100,11 +100,11 @@ impl Core {
 
 impl Cores {
     /// As many as this process may use: the CPUs of its affinity, and no more than the quota of its
-    /// cgroup allows (v1 or v2, the smallest on the way to the root), rounded down and at least one.
+    /// cgroup allows (v1 or v2, the smallest on the way to the root), rounded down, at least one.
     ///
     /// # Errors
     ///
-    /// If there are more than 1,024 of them and no count is given: none now, when it is run.
+    /// None now; more than 1,024 are refused when they are run.
     pub fn available() -> io::Result<Cores> {
         Ok(Cores::over(allowed_cpus(), Environment::read().cpu_quota))
     }

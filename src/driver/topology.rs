@@ -1,7 +1,7 @@
 //! Which CPUs this thread may run on, and which of them share a core, a cache or a memory node.
 //!
-//! Read from `/proc` and `/sys` below a root folder, so that tests can hold up another machine. What
-//! the kernel does not tell is taken for one: one package, one node, one cache.
+//! Read from `/proc` and `/sys` below a root folder, so that tests can hold up another machine.
+//! What the kernel does not tell is taken for one: one node, one cache.
 
 use std::fs;
 use std::path::Path;
