@@ -10,8 +10,9 @@
 //! ```
 //!
 //! A slot owns what the kernel may still touch: the payload, and the descriptor if its receiver
-//! does not keep that. Whoever waits may go away; the slot keeps all until the last completion. `[slot-keeps-memory]`: slots live in
-//! boxed segments, so a payload's address never changes, and nobody looks at it while in flight.
+//! does not keep that. Whoever waits may go away; the slot keeps all until the last completion.
+//! `[slot-keeps-memory]`: slots live in boxed segments, so a payload's address never changes, and
+//! nobody looks at it while in flight.
 //! Free slots are reused first in, first out, under a new generation, so a late or foreign
 //! completion meets no other operation: it is dropped and counted.
 #![allow(unsafe_code)] // Calls `push`, the one unsafe function of the seam.
@@ -21,7 +22,7 @@ use std::rc::Rc;
 
 use super::Core;
 use super::task::AnyTask;
-use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token};
+use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token, prefetch};
 
 const SEGMENT_LENGTH: usize = 64;
 
@@ -117,7 +118,8 @@ impl Slots {
         slot.in_flight = true;
         slot.cancel_sent = false;
         slot.role = start.role;
-        slot.payload = start.payload;
+        // A free slot holds no payload that this could drop.
+        std::mem::forget(std::mem::replace(&mut slot.payload, start.payload));
         slot.fd = start.fd;
         slot.receiver = Some(start.receiver);
         slot.owner = start.owner;
@@ -153,6 +155,17 @@ impl Slots {
             if slot.in_flight {
                 let token = Token::operation(index, slot.generation);
                 self.cancel(driver, token);
+            }
+        }
+    }
+
+    /// Asks for the memory of those who will hear of these completions.
+    pub(crate) fn prefetch_receivers(&mut self, completions: &[Completion]) {
+        for completion in completions {
+            if let Some(slot) = self.find(completion.token)
+                && let Some(receiver) = &slot.receiver
+            {
+                prefetch(&**receiver);
             }
         }
     }
