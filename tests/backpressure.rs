@@ -357,7 +357,7 @@ fn every_connection_gets_its_share_of_a_pool_of_sixteen() {
             }
         });
         // On a thread of its own, so that the server sees them at moments of their own.
-        let clients = std::thread::spawn(move || corio::run(bounded(round_trips(address, 200))));
+        let clients = std::thread::spawn(move || corio::run(bounded(round_trips(address, 1000))));
         until(|| clients.is_finished()).await;
         let counts = clients.join().unwrap();
         let mean = counts.iter().sum::<u64>() as f64 / counts.len() as f64;

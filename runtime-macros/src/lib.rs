@@ -74,8 +74,8 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::main(arguments.into(), item.into()).into()
 }
 
-/// Makes a function two ordinary tests, one for each driver: `name_uring` and `name_epoll`. The body
-/// of an `async fn` runs on a corio runtime of its own; any other function builds its runtimes
+/// Makes a function two ordinary tests, one for each driver: `name_uring` and `name_epoll`. The
+/// body of an `async fn` runs on a corio runtime of its own; any other function builds its runtimes
 /// itself, and those that it builds on the test's thread get the driver.
 ///
 /// ```

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::task::AnyTask;
 use super::ticket::{GENERATION_MASK, Home, ROOT_SLOT, Ticket};
+use crate::driver::prefetch;
 
 #[derive(Default)]
 struct Entry {
@@ -109,8 +110,12 @@ impl Tasks {
             return;
         }
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
-        if !entry.queued && entry.generation == ticket.generation() && entry.task.is_some() {
+        if !entry.queued
+            && entry.generation == ticket.generation()
+            && let Some(task) = &entry.task
+        {
             entry.queued = true;
+            prefetch(&**task);
             self.ready.push_back(slot);
         }
     }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 
 use super::Core;
 use super::scope::Scope;
-use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token};
+use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token, prefetch};
 
 const SEGMENT_LENGTH: usize = 64;
 
@@ -118,7 +118,8 @@ impl Slots {
         slot.in_flight = true;
         slot.cancel_sent = false;
         slot.role = start.role;
-        slot.payload = start.payload;
+        // A free slot holds no payload that this could drop.
+        std::mem::forget(std::mem::replace(&mut slot.payload, start.payload));
         slot.fd = start.fd;
         slot.receiver = Some(start.receiver);
         slot.owner = start.owner;
@@ -154,6 +155,17 @@ impl Slots {
             if slot.in_flight {
                 let token = Token::operation(index, slot.generation);
                 self.cancel(driver, token);
+            }
+        }
+    }
+
+    /// Asks for the memory of those who will hear of these completions.
+    pub(crate) fn prefetch_receivers(&mut self, completions: &[Completion]) {
+        for completion in completions {
+            if let Some(slot) = self.find(completion.token)
+                && let Some(receiver) = &slot.receiver
+            {
+                prefetch(&**receiver);
             }
         }
     }

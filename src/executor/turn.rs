@@ -308,6 +308,7 @@ impl Core {
         } else {
             self.pace.stale_turns.set(self.pace.stale_turns.get() + 1);
         }
+        self.slots.borrow_mut().prefetch_receivers(&completions);
         for completion in completions.drain(..) {
             self.deliver(completion);
         }

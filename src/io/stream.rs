@@ -439,12 +439,12 @@ impl Stream {
         self.sending.get() == Some(token)
     }
 
-    fn sent(self: Rc<Self>, result: i32, payload: Payload) {
+    fn sent(self: &Rc<Self>, result: i32, mut payload: Payload) {
         self.sending.set(None);
         let taken = result.max(0) as usize;
         self.send_was_short.set(taken < self.outbox.borrow().in_flight);
-        let gone = self.outbox.borrow_mut().take_back(payload, taken);
-        self.drop_sent(gone);
+        self.outbox.borrow_mut().take_back(&mut payload, taken);
+        self.drop_sent(payload);
         match -result {
             libc::EINTR | libc::EAGAIN | libc::ECANCELED => {}
             error if error > 0 => return self.fail_writes(error),

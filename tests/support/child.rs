@@ -8,19 +8,19 @@ const CHILD: &str = "CORIO_TEST_CHILD";
 
 /// Whether this process is the child of this test, on whichever driver.
 pub fn is_child(test: &str) -> bool {
-    std::env::var(CHILD).is_ok_and(|child| without_driver(&child) == test)
+    std::env::var(CHILD).is_ok_and(|child| is_name_of(&child, test))
 }
 
-/// The name that stands in the source, of a test that there is once for each driver.
-fn without_driver(name: &str) -> &str {
-    let suffix = ["_uring", "_epoll"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
-    suffix.unwrap_or(name)
+/// Whether a test runs under this name that has the other one in the source: there is one for each
+/// driver.
+fn is_name_of(name: &str, test: &str) -> bool {
+    name.strip_prefix(test).is_some_and(|rest| ["", "_uring", "_epoll"].contains(&rest))
 }
 
 /// The name under which this test runs: its thread has it.
 fn name_here(test: &str) -> String {
     let thread = std::thread::current();
-    let name = thread.name().filter(|name| without_driver(name) == test);
+    let name = thread.name().filter(|name| is_name_of(name, test));
     let name = name.unwrap_or_else(|| {
         panic!("`{test}` needs a thread of its name: run it without `--test-threads=1`")
     });
