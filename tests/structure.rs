@@ -13,6 +13,8 @@ mod borders;
 mod gathering;
 #[path = "structure/groups.rs"]
 mod groups;
+#[path = "structure/moving.rs"]
+mod moving;
 #[path = "structure/waiting.rs"]
 mod waiting;
 

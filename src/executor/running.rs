@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::report::contain;
-use super::scope::Scope;
+use super::scope::{Moved, Scope};
 use super::task::{AnyTask, Header, Phase, Task};
 use super::ticket::{self, Ticket};
 use super::{CURRENT, Core, Life, Unhandled, count};
@@ -41,7 +41,7 @@ impl Core {
                 has_handle: Cell::new(!background),
                 drop_panicked: Cell::new(false),
                 joiner: RefCell::default(),
-                observer: OnceCell::new(),
+                observer: Cell::default(),
                 scope: OnceCell::new(),
                 name: Cell::default(),
             };
@@ -158,7 +158,9 @@ impl Core {
 
     pub(super) fn finish(self: &Rc<Core>, task: &dyn AnyTask) {
         let header = task.header();
-        header.phase.set(Phase::Finished);
+        if header.phase.replace(Phase::Finished) == Phase::Finished {
+            return;
+        }
         let held = self.tasks.borrow_mut().remove(header.ticket);
         if let Some(scope) = header.scope.get() {
             // Its root has no outer scope that would have to hear of it.
@@ -178,8 +180,9 @@ impl Core {
         if let Some(joiner) = joiner {
             self.wake(joiner);
         }
-        if let Some(observer) = header.observer.get() {
-            Rc::clone(observer).ended(self, was_cancelled);
+        // Taken, since it may hold this very task.
+        if let Some(observer) = header.observer.take() {
+            observer.ended(self, was_cancelled);
         }
         drop(held);
     }
@@ -221,9 +224,7 @@ impl Core {
     pub(super) fn take_request_of(&self, scope: &Rc<Scope>) -> bool {
         let takes_request = scope.take_request();
         if takes_request {
-            for task in self.cancel_operations(scope) {
-                self.ask_task(&*task, scope.reason());
-            }
+            self.ask_all_in(scope);
         }
         takes_request
     }
@@ -251,6 +252,29 @@ impl Core {
     pub(super) fn operation_ended(self: &Rc<Core>, owner: &Rc<Scope>, token: Token) {
         let (woken, root) = owner.operation_ended(token);
         self.wake_each(woken);
+        self.finish_if_settled(&root);
+    }
+
+    /// What a scope has in flight, and the tasks it waits for, are asked to end.
+    fn ask_all_in(&self, scope: &Rc<Scope>) {
+        for task in self.cancel_operations(scope) {
+            self.ask_task(&*task, scope.reason_around());
+        }
+    }
+
+    /// A future was polled elsewhere than before. What is ending there ends it as well.
+    pub(super) fn scope_moved(self: &Rc<Core>, scope: &Rc<Scope>, moved: Moved) {
+        self.wake_each(moved.woken);
+        if let Some(left) = moved.left {
+            self.finish_if_settled(&left);
+        }
+        if scope.is_ending_around() {
+            self.ask_all_in(scope);
+        }
+    }
+
+    /// Finishes the task of a scope that waited for its last operation only.
+    fn finish_if_settled(self: &Rc<Core>, root: &Rc<Scope>) {
         if root.in_flight() == 0
             && let Some(ticket) = root.task()
             && let Some(task) = self.find_task(ticket)

@@ -36,13 +36,17 @@
 //! Nothing here runs foreign code. What is to be woken is handed to the caller, who does it while
 //! nothing is borrowed.
 
+mod quiet;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::task::{AnyTask, Phase};
+use quiet::Joins;
+
 use super::ticket::{Ticket, is_ticket};
 use crate::driver::Token;
 
@@ -65,6 +69,9 @@ pub(crate) struct Request {
     reason: Option<Arc<str>>,
     /// A border answered for it.
     is_consumed: Cell<bool>,
+    /// Who answered for it has handed it on, while others were told that are not closed: then it
+    /// is told anew whatever those say.
+    is_resumed: Cell<bool>,
     /// Scopes that were told of it and are not closed.
     told_count: Cell<usize>,
 }
@@ -74,21 +81,61 @@ impl Request {
         self.reason.as_ref()
     }
 
-    /// Has the request told anew, as if nobody had answered for it. Returns whom to wake.
+    /// Has the request told anew, as if nobody had answered for it. Returns whom to wake, or
+    /// `None` if nothing is left around `place` that it was made of: then it goes to the task.
     #[must_use]
-    pub(crate) fn resume(self: &Rc<Self>) -> Vec<Waker> {
+    pub(crate) fn resume(self: &Rc<Self>, place: &Scope) -> Option<Vec<Waker>> {
+        let owner = self.owner.upgrade()?;
+        if owner.is_closed() || !place.is_inside(&owner) {
+            return None;
+        }
         self.is_consumed.set(false);
-        self.tell_anew()
+        self.is_resumed.set(true);
+        Some(self.tell_anew())
+    }
+
+    /// A scope that was told is closed, or has left the owner. Returns whom to wake.
+    fn untell(self: &Rc<Self>, answers: bool) -> Vec<Waker> {
+        self.told_count.set(self.told_count.get() - 1);
+        if answers && !self.is_resumed.get() {
+            self.is_consumed.set(true);
+        }
+        if self.is_consumed.get() { Vec::new() } else { self.tell_anew() }
     }
 
     fn tell_anew(self: &Rc<Self>) -> Vec<Waker> {
-        let owner = self.owner.upgrade();
-        let owner = owner.filter(|owner| self.told_count.get() == 0 && !owner.is_closed());
+        if self.told_count.get() > 0 {
+            return Vec::new();
+        }
+        self.is_resumed.set(false);
+        let owner = self.owner.upgrade().filter(|owner| !owner.is_closed());
         owner.map_or_else(Vec::new, |owner| owner.deliver(self))
     }
 }
 
 type Requests = Vec<Rc<Request>>;
+
+/// What the poll of a scope's future leaves to do, while nothing is borrowed.
+pub(crate) struct Polled {
+    /// To be dropped.
+    pub(crate) old_waker: Option<Waker>,
+    pub(crate) moved: Option<Moved>,
+}
+
+/// The scope lies in another one than before.
+pub(crate) struct Moved {
+    /// The outermost scope that it was in.
+    pub(crate) left: Option<Rc<Scope>>,
+    /// Whom to wake: who waited for what has left, and who is told of the requests that were told
+    /// in here, where they have nothing to end any more.
+    pub(crate) woken: Vec<Waker>,
+}
+
+/// A step of a walk through a tree of scopes.
+enum Step<'a> {
+    Enter(&'a Rc<Scope>),
+    Leave(&'a Rc<Scope>),
+}
 
 enum State {
     Open,
@@ -96,13 +143,6 @@ enum State {
     Ending(Requests),
     Settling,
     Closed,
-}
-
-/// The tasks that are awaited inside a scope, under keys that are free again when they end.
-#[derive(Default)]
-struct Joins {
-    entries: Vec<Option<Rc<dyn AnyTask>>>,
-    free: Vec<u32>,
 }
 
 /// See the top of this file.
@@ -224,8 +264,9 @@ impl Scope {
             return Vec::new();
         }
         let owner = Rc::downgrade(self);
-        let (is_consumed, told_count) = (Cell::new(false), Cell::new(0));
-        self.deliver(&Rc::new(Request { owner, reason, is_consumed, told_count }))
+        let (is_consumed, is_resumed) = (Cell::new(false), Cell::new(false));
+        let told_count = Cell::new(0);
+        self.deliver(&Rc::new(Request { owner, reason, is_consumed, is_resumed, told_count }))
     }
 
     /// What was asked of this scope, until a border answers for it.
@@ -244,8 +285,7 @@ impl Scope {
     }
 
     fn deliver(self: &Rc<Self>, request: &Rc<Request>) -> Vec<Waker> {
-        let mut leaves = Vec::new();
-        self.collect_leaves(&mut leaves);
+        let mut leaves = self.leaves();
         if leaves.is_empty() {
             leaves.push(Rc::clone(self));
             drop(self.delegated.take());
@@ -256,22 +296,59 @@ impl Scope {
         leaves.iter().filter_map(|leaf| leaf.tell(Rc::clone(request))).collect()
     }
 
-    /// The open borders inside that have none inside themselves; false if there is no border.
-    fn collect_leaves(&self, leaves: &mut Vec<Rc<Scope>>) -> bool {
-        let mut found = false;
-        for scope in self.inner_scopes() {
-            let found_inside = scope.collect_leaves(leaves);
-            let is_border = scope.kind == Kind::Border && !scope.is_closed();
-            if is_border && !found_inside {
-                leaves.push(scope);
+    /// The open borders inside that have none inside themselves.
+    fn leaves(self: &Rc<Self>) -> Vec<Rc<Scope>> {
+        let mut leaves = Vec::new();
+        // For each scope on the way: whether a border was found inside.
+        let mut found = vec![false];
+        self.walk(|step| match step {
+            Step::Enter(_) => {
+                found.push(false);
+                true
             }
-            found |= found_inside || is_border;
-        }
-        found
+            Step::Leave(scope) => {
+                let has_inner = found.pop() == Some(true);
+                let is_border = scope.kind == Kind::Border && !scope.is_closed();
+                if is_border && !has_inner {
+                    leaves.push(Rc::clone(scope));
+                }
+                if let Some(found_outside) = found.last_mut() {
+                    *found_outside |= has_inner || is_border;
+                }
+                true
+            }
+        });
+        leaves
     }
 
-    fn inner_scopes(&self) -> Vec<Rc<Scope>> {
-        self.inner.borrow().values().filter_map(Weak::upgrade).collect()
+    /// Visits all scopes inside, and not itself, until `visit` says that it has seen enough. It
+    /// does not recurse: how deep scopes nest is the affair of whoever nests them.
+    fn walk(self: &Rc<Self>, mut visit: impl FnMut(Step<'_>) -> bool) {
+        // Each with the number of its inner scope that was visited last.
+        let mut path = vec![(Rc::clone(self), 0)];
+        while let Some((scope, number)) = path.last_mut() {
+            match scope.inner_after(*number) {
+                Some((next, inner)) => {
+                    *number = next;
+                    if !visit(Step::Enter(&inner)) {
+                        return;
+                    }
+                    path.push((inner, 0));
+                }
+                None => {
+                    let Some((left, _)) = path.pop() else { return };
+                    if path.is_empty() || !visit(Step::Leave(&left)) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn inner_after(&self, number: u64) -> Option<(u64, Rc<Scope>)> {
+        let inner = self.inner.borrow();
+        let mut later = inner.range((Bound::Excluded(number), Bound::Unbounded));
+        later.find_map(|(number, scope)| scope.upgrade().map(|scope| (*number, scope)))
     }
 
     fn tell(&self, request: Rc<Request>) -> Option<Waker> {
@@ -334,6 +411,17 @@ impl Scope {
         found
     }
 
+    /// Who would answer for a request that is made here: the next border, or the task.
+    pub(crate) fn answerer(self: &Rc<Self>) -> Rc<Scope> {
+        let mut scope = Rc::clone(self);
+        self.for_each_outer(|outer| {
+            if scope.kind == Kind::Block {
+                scope = Rc::clone(outer);
+            }
+        });
+        scope
+    }
+
     /// Whether this scope is `other` or lies inside of it.
     pub(crate) fn is_inside(&self, other: &Rc<Scope>) -> bool {
         let mut is_inside = std::ptr::eq(self, Rc::as_ptr(other));
@@ -353,14 +441,10 @@ impl Scope {
 /// The future inside: polled, and over.
 impl Scope {
     /// Notes the waker of a poll, and that the scope lies inside `outer` now: its future may have
-    /// moved. Returns what to drop, and whom to wake.
-    pub(crate) fn polled(
-        self: &Rc<Self>,
-        outer: &Rc<Scope>,
-        waker: &Waker,
-    ) -> (Option<Waker>, Vec<Waker>) {
+    /// moved.
+    pub(crate) fn polled(self: &Rc<Self>, outer: &Rc<Scope>, waker: &Waker) -> Polled {
         let is_known = self.waker.borrow().as_ref().is_some_and(|it| it.will_wake(waker));
-        let old = match is_known {
+        let old_waker = match is_known {
             true => None,
             false => {
                 let waker = waker.clone();
@@ -368,33 +452,79 @@ impl Scope {
             }
         };
         let is_same = self.parent.borrow().as_ref().is_some_and(|it| Rc::ptr_eq(it, outer));
-        let woken = if is_same { Vec::new() } else { self.move_into(outer) };
-        (old, woken)
+        let moved = if is_same { None } else { Some(self.move_into(outer)) };
+        Polled { old_waker, moved }
     }
 
-    fn move_into(self: &Rc<Self>, outer: &Rc<Scope>) -> Vec<Waker> {
+    fn move_into(self: &Rc<Self>, outer: &Rc<Scope>) -> Moved {
         let count = self.in_flight.get();
-        let woken = self.leave_parent(count);
+        // Else there is nothing inside to look for, which would take long for each of many moves.
+        let mut was_told = false;
+        self.for_each_outer(|outer| {
+            let delegated = outer.delegated.borrow();
+            was_told |= delegated.as_ref().is_some_and(|request| request.told_count.get() > 0);
+        });
+        let (left, mut woken) = self.leave_parent(count);
         outer.adopt(self);
         self.parent.replace(Some(Rc::clone(outer)));
         self.for_each_outer(|outer| outer.in_flight.set(outer.in_flight.get() + count));
-        woken
+        if was_told {
+            for request in self.take_strangers() {
+                woken.extend(request.untell(false));
+            }
+        }
+        Moved { left, woken }
     }
 
-    fn leave_parent(&self, count: usize) -> Vec<Waker> {
-        let mut woken = Vec::new();
-        self.for_each_outer(|outer| woken.extend(outer.lose(count)));
+    /// Returns the outermost scope that it was in.
+    fn leave_parent(&self, count: usize) -> (Option<Rc<Scope>>, Vec<Waker>) {
+        let (mut root, mut woken) = (None, Vec::new());
+        self.for_each_outer(|outer| {
+            woken.extend(outer.lose(count));
+            woken.extend(outer.waker_if_ending());
+            root = Some(Rc::clone(outer));
+        });
         let parent = self.parent.take();
         if let Some(parent) = parent {
             parent.inner.borrow_mut().remove(&self.number.get());
         }
-        woken
+        (root, woken)
+    }
+
+    /// Takes the requests of owners that are no longer around, here and inside.
+    fn take_strangers(self: &Rc<Self>) -> Requests {
+        let mut strangers = self.take_strangers_here();
+        self.walk(|step| {
+            if let Step::Enter(scope) = step {
+                strangers.append(&mut scope.take_strangers_here());
+            }
+            true
+        });
+        strangers
+    }
+
+    fn take_strangers_here(&self) -> Requests {
+        let mut state = self.state.borrow_mut();
+        let (State::Asked(requests) | State::Ending(requests)) = &mut *state else {
+            return Requests::new();
+        };
+        let is_stranger = |it: &mut Rc<Request>| match it.owner.upgrade() {
+            Some(owner) => !self.is_inside(&owner),
+            None => true,
+        };
+        let strangers: Requests = requests.extract_if(.., is_stranger).collect();
+        // What was taken already has ended operations, and is answered for.
+        if requests.is_empty() && matches!(*state, State::Asked(_)) {
+            *state = State::Open;
+        }
+        strangers
     }
 
     /// The future is ready while operations that it left are in flight: waits for their end.
     pub(crate) fn settle(&self) {
         let requests = self.change_to(State::Settling);
         for request in requests {
+            // It was made of this very scope, which is over.
             request.told_count.set(request.told_count.get() - 1);
         }
     }
@@ -413,18 +543,25 @@ impl Scope {
         let requests = self.change_to(State::Closed);
         let mut woken = Vec::new();
         for request in &requests {
-            request.told_count.set(request.told_count.get() - 1);
-            if answers {
-                request.is_consumed.set(true);
-            } else if !request.is_consumed.get() {
-                woken.extend(request.tell_anew());
-            }
+            woken.extend(request.untell(answers));
         }
-        drop(self.joins.take());
+        if self.forget_joins() {
+            self.for_each_outer(|outer| woken.extend(outer.waker_if_ending()));
+        }
         if self.in_flight.get() == 0 {
             self.unlink();
         }
         (requests, woken)
+    }
+
+    /// The waker of the last poll, once nobody is to be woken any more: the caller drops it while
+    /// nothing is borrowed.
+    pub(crate) fn forget_waker(&self) -> Option<Waker> {
+        self.waker.take()
+    }
+
+    fn waker_if_ending(&self) -> Option<Waker> {
+        if self.is_ending() { self.take_waker() } else { None }
     }
 
     fn unlink(&self) {
@@ -435,106 +572,13 @@ impl Scope {
     }
 }
 
-/// What is in flight.
-impl Scope {
-    pub(crate) fn operation_started(self: &Rc<Self>, token: Token) {
-        self.operations.borrow_mut().insert(token);
-        self.in_flight.set(self.in_flight.get() + 1);
-        self.for_each_outer(|outer| outer.in_flight.set(outer.in_flight.get() + 1));
-    }
-
-    /// Returns whom to wake, and the outermost scope.
-    pub(crate) fn operation_ended(self: &Rc<Self>, token: Token) -> (Vec<Waker>, Rc<Scope>) {
-        self.operations.borrow_mut().remove(&token);
-        let mut woken = Vec::from_iter(self.lose(1));
-        let mut root = Rc::clone(self);
-        self.for_each_outer(|outer| {
-            woken.extend(outer.lose(1));
-            root = Rc::clone(outer);
-        });
-        (woken, root)
-    }
-
-    /// Counts operations out. At the last, whoever waits for that is to be woken.
-    fn lose(&self, count: usize) -> Option<Waker> {
-        self.in_flight.set(self.in_flight.get() - count);
-        if self.in_flight.get() > 0 || count == 0 {
-            return None;
+impl Drop for Scope {
+    /// Scopes that only this one held are dropped one after the other, and not each inside of the
+    /// drop of the one before: a chain of them may be longer than the stack is deep.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut scope) = next.and_then(Rc::into_inner) {
+            next = scope.parent.get_mut().take();
         }
-        let state = self.state.borrow();
-        match *state {
-            State::Ending(_) | State::Settling => self.take_waker(),
-            State::Closed => {
-                drop(state);
-                self.unlink();
-                None
-            }
-            _ => None,
-        }
-    }
-
-    /// Operations of this scope and of all inside that have not ended.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.get()
-    }
-
-    /// Whether nothing is left that a scope which ends has to wait for: no operation, and no task
-    /// that is awaited in it and was asked as well.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.in_flight.get() == 0 && !self.waits_for_task()
-    }
-
-    fn waits_for_task(&self) -> bool {
-        let is_unfinished = |task: &Rc<dyn AnyTask>| task.header().phase.get() != Phase::Finished;
-        let awaits_here = self.joins.borrow().entries.iter().flatten().any(is_unfinished);
-        awaits_here || self.inner_scopes().iter().any(|scope| scope.waits_for_task())
-    }
-
-    /// All operations and awaited tasks of this scope and of those inside.
-    pub(crate) fn collect(&self, tokens: &mut Vec<Token>, tasks: &mut Vec<Rc<dyn AnyTask>>) {
-        tokens.extend(self.operations.borrow().iter());
-        tasks.extend(self.joins.borrow().entries.iter().flatten().cloned());
-        for scope in self.inner_scopes() {
-            scope.collect(tokens, tasks);
-        }
-    }
-
-    /// Notes that a task is awaited here: it is asked to end when this scope is.
-    pub(crate) fn join(&self, task: Rc<dyn AnyTask>) -> u32 {
-        let mut joins = self.joins.borrow_mut();
-        match joins.free.pop() {
-            Some(key) => {
-                joins.entries[key as usize] = Some(task);
-                key
-            }
-            None => {
-                joins.entries.push(Some(task));
-                joins.entries.len() as u32 - 1
-            }
-        }
-    }
-
-    /// The tasks that are awaited in this very scope.
-    pub(crate) fn joined(&self) -> Vec<Rc<dyn AnyTask>> {
-        self.joins.borrow().entries.iter().flatten().cloned().collect()
-    }
-
-    /// Forgets tasks that have ended, where nobody keeps their keys. Returned for the caller to
-    /// drop.
-    pub(crate) fn sweep_joins(&self) -> Vec<Rc<dyn AnyTask>> {
-        let mut joins = self.joins.borrow_mut();
-        let entries = std::mem::take(&mut joins.entries);
-        let is_over = |task: &Rc<dyn AnyTask>| task.header().phase.get() == Phase::Finished;
-        let (over, live): (Vec<_>, Vec<_>) = entries.into_iter().flatten().partition(is_over);
-        joins.entries = live.into_iter().map(Some).collect();
-        over
-    }
-
-    /// The task is awaited no more. Returned for the caller to drop.
-    pub(crate) fn unjoin(&self, key: u32) -> Option<Rc<dyn AnyTask>> {
-        let mut joins = self.joins.borrow_mut();
-        let task = joins.entries.get_mut(key as usize)?.take();
-        joins.free.push(key);
-        task
     }
 }

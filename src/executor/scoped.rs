@@ -36,10 +36,13 @@ impl Place {
         }
         match &self.open {
             Some((_, scope)) => {
-                let (old, woken) = scope.polled(&outer, waker);
-                core.wake_each(woken);
-                drop(old);
-                (core, Rc::clone(scope))
+                let scope = Rc::clone(scope);
+                let polled = scope.polled(&outer, waker);
+                if let Some(moved) = polled.moved {
+                    core.scope_moved(&scope, moved);
+                }
+                drop(polled.old_waker);
+                (core, scope)
             }
             None => {
                 let scope = outer.open(self.kind, waker.clone());
@@ -64,7 +67,9 @@ impl Place {
     pub(crate) fn close(&mut self, answers: bool) -> Vec<Rc<Request>> {
         let Some((core, scope)) = self.open.take() else { return Vec::new() };
         let (requests, woken) = scope.close(answers);
+        let waker = scope.forget_waker();
         core.wake_each(woken);
+        drop(waker);
         requests
     }
 

@@ -60,7 +60,7 @@ pub(crate) struct Header {
     pub(crate) drop_panicked: Cell<bool>,
     pub(crate) joiner: RefCell<Option<Waker>>,
     /// Who hears of its end, beside whoever awaits it.
-    pub(super) observer: OnceCell<Rc<dyn Observe>>,
+    pub(super) observer: Cell<Option<Rc<dyn Observe>>>,
     pub(crate) scope: OnceCell<Rc<Scope>>,
     pub(crate) name: Cell<Option<Rc<str>>>,
 }
@@ -94,7 +94,8 @@ impl Header {
     pub(crate) fn observe(&self, observer: Rc<dyn Observe>) -> bool {
         let is_live = self.phase.get() == Phase::Live;
         if is_live {
-            assert!(self.observer.set(observer).is_ok(), "a new task has no observer");
+            let known = self.observer.replace(Some(observer));
+            assert!(known.is_none(), "a new task has no observer");
         }
         is_live
     }

@@ -8,6 +8,7 @@ use std::future::{Future, IntoFuture};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -99,19 +100,41 @@ impl Cancelled {
     }
 
     /// Goes on with the cancellation, once cleaning up is done: asyncio's `raise`. The next border
-    /// around takes it, or whatever was asked ends. It is never ready.
+    /// around takes it, or whatever was asked ends. Where that is over (a `wait_for` whose value
+    /// this cancellation was), the task around ends. It is never ready.
+    ///
+    /// # Panics
+    ///
+    /// If what was asked is over and there is no task around, but the future of `block_on`.
     ///
     /// # Cancellation
     ///
     /// **Strict**: dropping it before its first poll takes the cancellation for dealt with.
     pub async fn resume(self) -> std::convert::Infallible {
         if let Some(core) = Core::try_current() {
-            for request in &self.requests {
-                core.wake_each(request.resume());
+            let place = core.current_scope();
+            let resumed = self.requests.iter().filter_map(|request| request.resume(&place));
+            let mut is_resumed = false;
+            for woken in resumed.collect::<Vec<_>>() {
+                is_resumed = true;
+                core.wake_each(woken);
+            }
+            if !is_resumed {
+                end_with_task(&core, self.reason().map(Arc::from));
             }
         }
         std::future::pending().await
     }
+}
+
+/// Ends the task that is polled now, or the border in it, as an exception would.
+pub(super) fn end_with_task(core: &Core, reason: Option<Arc<str>>) {
+    let scope = core.current_scope().answerer();
+    assert!(
+        !scope.is_main(),
+        "a cancellation goes on in the future of `block_on`, which has no end but its value"
+    );
+    core.wake_each(scope.ask(reason));
 }
 
 impl fmt::Debug for Cancelled {

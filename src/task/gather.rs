@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use pin_project_lite::pin_project;
 
+use super::cancel::end_with_task;
 use super::{JoinError, JoinHandle};
 use crate::executor::Core;
 use crate::executor::scope::Kind;
@@ -287,10 +288,8 @@ fn value_of<T>(outcome: Result<T, JoinError>) -> Option<T> {
 
 /// As asyncio's `CancelledError` of a gathered task ends whoever awaits it.
 fn end_with_the_task<T>() -> Poll<T> {
-    let core = Core::current();
-    let scope = core.current_scope();
-    assert!(!scope.is_main(), "a gathered task was cancelled, so there is no value to give");
-    core.wake_each(scope.ask(Some(Arc::from("a task that it gathers was cancelled"))));
+    let reason = Some(Arc::from("a task that it gathers was cancelled"));
+    end_with_task(&Core::current(), reason);
     Poll::Pending
 }
 

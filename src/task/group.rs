@@ -29,7 +29,7 @@ use super::{Builder, JoinError, JoinHandle, TaskOutput};
 use crate::executor::Core;
 use crate::executor::scope::{Kind, Scope};
 use crate::executor::scoped::{Ended, Place, Scoped};
-use crate::executor::task::{AnyTask, Observe, Task};
+use crate::executor::task::{AnyTask, Observe, Phase, Task};
 use crate::time::{Sleep, sleep};
 
 /// Runs `body` with a group of tasks, and waits for all of them: no task of the group outlives
@@ -160,7 +160,10 @@ impl TaskGroup {
         let core = Core::current();
         let child = Child { future, shared: Rc::clone(&self.shared) };
         let task = core.spawn(child, Location::caller(), false);
-        if task.header().observe(Rc::<Shared>::clone(&self.shared)) {
+        if self.shared.stage.get() == Stage::Over {
+            // Nobody waits for it, and nobody lists it.
+            core.ask_task(&*task, None);
+        } else if task.header().observe(Rc::<Shared>::clone(&self.shared)) {
             let child: Rc<dyn AnyTask> = Rc::<Task<Child<F>>>::clone(&task);
             self.shared.adopt(child);
             if self.shared.stage.get() != Stage::Open {
@@ -276,7 +279,9 @@ impl Shared {
         self.spawned_count.set(self.live_count.get());
         let scope = self.scope.borrow().clone();
         let over = scope.map(|scope| scope.sweep_joins());
-        drop(over);
+        let is_over = |task: &mut Rc<dyn AnyTask>| task.header().phase.get() == Phase::Finished;
+        let over_early: Vec<_> = self.early.borrow_mut().extract_if(.., is_over).collect();
+        drop((over, over_early));
     }
 }
 
@@ -567,6 +572,10 @@ impl<T> Drop for Inner<T> {
     fn drop(&mut self) {
         self.shared.stage.set(Stage::Over);
         self.shared.abort_children();
+        // A group that is kept keeps neither these nor, by them, its task.
+        let scopes = (self.shared.scope.take(), self.shared.body_scope.take());
+        let waker = self.shared.waker.take();
+        drop((scopes, waker, self.shared.early.take()));
     }
 }
 

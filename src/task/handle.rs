@@ -142,16 +142,29 @@ impl<T> JoinHandle<T> {
         assert!(!itself, "a task cannot await itself: it would never end");
         let key = scope.join(Rc::<dyn Join<T>>::clone(&self.task));
         if scope.is_ending_around() {
-            core.ask_task(&*self.task, scope.reason());
+            core.ask_task(&*self.task, scope.reason_around());
         }
         self.awaited_in = Some((scope, key));
     }
 
-    /// Returns whether the scope that awaited it was asked to end.
-    fn leave_scope(&mut self) -> bool {
-        let Some((scope, key)) = self.awaited_in.take() else { return false };
-        drop(scope.unjoin(key));
+    fn leave_scope(&mut self) {
+        let Some((scope, key)) = self.awaited_in.take() else { return };
+        let (task, woken) = scope.unjoin(key);
+        match self.core.upgrade() {
+            Some(core) => core.wake_each(woken),
+            None => woken.into_iter().for_each(Waker::wake),
+        }
+        drop(task);
+    }
+
+    /// Whether the task ended by the request that ends whoever awaits it here, too: that wait has
+    /// no outcome. Elsewhere than where it was awaited then, it has one.
+    fn has_ended_with_its_waiter(&self) -> bool {
+        let Some((scope, _)) = &self.awaited_in else { return false };
+        let is_here = |core: Rc<Core>| core.current_scope().is_inside(scope);
         scope.is_ending_around()
+            && self.task.was_cancelled()
+            && Core::try_current().is_some_and(is_here)
     }
 
     /// Notes who is to be woken at the end.
@@ -221,11 +234,10 @@ impl<T> Future for JoinHandle<T> {
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.is_finished() {
-            let was_asked = self.leave_scope();
-            if was_asked && self.task.was_cancelled() {
-                // It ended by the request that ends whoever waits here, too.
+            if self.has_ended_with_its_waiter() {
                 return Poll::Pending;
             }
+            self.leave_scope();
             return Poll::Ready(self.take());
         }
         let core = self.running_core();
