@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use crate::cores::Cores;
 use crate::driver::with_driver;
 use crate::executor::Core;
 use crate::{Builder, BusyPoll, Driver, Runtime};
@@ -13,6 +14,27 @@ pub const BUSY_POLL_ADAPTIVE: BusyPoll = BusyPoll::Adaptive(std::time::Duration:
 pub fn main<F: Future>(configure: impl FnOnce(Builder) -> Builder, future: F) -> F::Output {
     match configure(Runtime::builder()).build() {
         Ok(runtime) => runtime.block_on(future),
+        Err(error) => {
+            crate::executor::print_start_error(&error);
+            std::process::exit(1);
+        }
+    }
+}
+
+/// Runs a program's `main` once, on the first of many cores.
+pub fn main_on<F>(
+    count: Option<usize>,
+    configure: impl Fn(Builder) -> Builder + Send + Sync + 'static,
+    main: impl FnOnce() -> F + 'static,
+) -> F::Output
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let cores = Cores::available().map(|cores| cores.runtime(configure));
+    let cores = cores.map(|cores| count.into_iter().fold(cores, Cores::count));
+    match cores.and_then(|cores| cores.block_on(|_| main())) {
+        Ok(output) => output,
         Err(error) => {
             crate::executor::print_start_error(&error);
             std::process::exit(1);

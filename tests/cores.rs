@@ -320,3 +320,16 @@ fn a_hundred_thousand_calls_at_random_moments_are_all_run() {
     assert!(results.unwrap().into_iter().all(|result| result.is_ok()));
     assert_eq!(ran.load(Ordering::Relaxed), 100_000);
 }
+
+#[corio::main(cores = 3)]
+async fn main_of_a_program() -> Result<usize, String> {
+    let core = CoreHandle::current();
+    let thread = core.spawn(|| async { thread::current().name().map(str::to_owned) });
+    thread.await.map_err(|error| error.to_string())?;
+    Ok(corio::stats().tasks)
+}
+
+#[test]
+fn a_programs_main_runs_once_and_gives_its_value() {
+    assert_eq!(main_of_a_program(), Ok(1), "its own task, which is on the first core");
+}

@@ -14,7 +14,7 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Error, Ident, ItemFn, LitStr, Path, Result, Safety, Token};
+use syn::{Error, Ident, ItemFn, LitInt, LitStr, Path, Result, Safety, Token};
 
 /// The drivers that every `#[corio::test]` runs on: as the attribute and a test's name say it, and
 /// as `corio::Driver` does.
@@ -77,11 +77,18 @@ fn expand_main(arguments: &Arguments, function: &ItemFn) -> TokenStream {
         }
         Some(BusyPoll::Off) => quote!(|builder| builder.busy_poll(#runtime::BusyPoll::Off)),
     };
+    let start = match &arguments.cores {
+        None => quote!(#runtime::__private::main(#configure, #name())),
+        Some(Cores::All) => quote!(#runtime::__private::main_on(None, #configure, #name)),
+        Some(Cores::Count(count)) => {
+            quote!(#runtime::__private::main_on(Some(#count), #configure, #name))
+        }
+    };
     quote! {
         #(#attrs)*
         #vis fn #name() #output {
             #sig #block
-            #runtime::__private::main(#configure, #name())
+            #start
         }
     }
 }
@@ -162,10 +169,16 @@ enum BusyPoll {
     Off,
 }
 
+enum Cores {
+    All,
+    Count(usize),
+}
+
 /// What stands in the parentheses of the attribute.
 struct Arguments {
     runtime: Path,
     busy_poll: Option<BusyPoll>,
+    cores: Option<Cores>,
     /// The only driver of a test, for which there is a reason.
     driver: Option<String>,
 }
@@ -173,7 +186,7 @@ struct Arguments {
 impl Arguments {
     fn parse(entry: Entry, input: ParseStream<'_>) -> Result<Self> {
         let (mut runtime, mut busy_poll) = (None, None);
-        let (mut driver, mut reason) = (None, None);
+        let (mut driver, mut reason, mut cores) = (None, None, None);
         while !input.is_empty() {
             let name = input.call(Ident::parse_any)?;
             match (entry, name.to_string().as_str()) {
@@ -184,6 +197,10 @@ impl Arguments {
                 (Entry::Main, "busy_poll") => {
                     input.parse::<Token![=]>()?;
                     refuse_second(&name, busy_poll.replace(parse_busy_poll(input)?).is_some())?;
+                }
+                (Entry::Main, "cores") => {
+                    input.parse::<Token![=]>()?;
+                    refuse_second(&name, cores.replace(parse_cores(input)?).is_some())?;
                 }
                 (Entry::Test, "driver") => {
                     input.parse::<Token![=]>()?;
@@ -201,7 +218,23 @@ impl Arguments {
         }
         let runtime = runtime.unwrap_or_else(default_runtime);
         let driver = check_reason(driver, reason)?;
-        Ok(Arguments { runtime, busy_poll, driver })
+        Ok(Arguments { runtime, busy_poll, cores, driver })
+    }
+}
+
+fn parse_cores(input: ParseStream<'_>) -> Result<Cores> {
+    const KNOWN: &str = "`cores` takes a number from 1 to 1024, or `\"all\"`";
+    if input.peek(LitStr) {
+        let value = input.parse::<LitStr>()?;
+        return match value.value().as_str() {
+            "all" => Ok(Cores::All),
+            _ => Err(Error::new(value.span(), KNOWN)),
+        };
+    }
+    let value = input.parse::<LitInt>().map_err(|error| Error::new(error.span(), KNOWN))?;
+    match value.base10_parse() {
+        Ok(count @ 1..=1024) => Ok(Cores::Count(count)),
+        _ => Err(Error::new(value.span(), KNOWN)),
     }
 }
 
@@ -268,15 +301,12 @@ fn refuse_second(name: &Ident, given_before: bool) -> Result<()> {
 fn refuse_argument(entry: Entry, name: &Ident) -> Error {
     let attribute = entry.attribute();
     let message = match (entry, name.to_string().as_str()) {
-        (Entry::Main, "cores") => format!(
-            "`cores` comes with a later release: today `{attribute}` runs one core; use \
-             `corio::cores::Cores`"
-        ),
         (Entry::Test, "sim") => format!(
             "`sim` comes with a later release: today `{attribute}` runs on the ring; remove it"
         ),
         (Entry::Main, _) => format!(
-            "unknown argument `{name}` of `{attribute}`: the known ones are `busy_poll` and `crate`"
+            "unknown argument `{name}` of `{attribute}`: the known ones are `cores`, `busy_poll` \
+             and `crate`"
         ),
         (Entry::Test, _) => {
             format!(
@@ -337,6 +367,23 @@ mod tests {
     }
 
     #[test]
+    fn main_runs_once_on_many_cores() {
+        for (argument, expected) in [("cores = 4", "Some(4usize)"), ("cores = \"all\"", "None")] {
+            check(
+                Entry::Main,
+                argument,
+                "async fn main() {}",
+                &format!(
+                    "fn main() {{
+                        async fn main() {{}}
+                        ::corio::__private::main_on({expected}, |builder| builder, main)
+                    }}"
+                ),
+            );
+        }
+    }
+
+    #[test]
     fn a_test_is_multiplied_by_the_drivers() {
         check(
             Entry::Test,
@@ -376,19 +423,16 @@ mod tests {
     #[test]
     fn arguments_are_checked() {
         let main = "async fn main() {}";
-        check_error(
-            Entry::Main,
-            "cores = 4",
-            main,
-            "`cores` comes with a later release: today `#[corio::main]` runs one core; use \
-             `corio::cores::Cores`",
-        );
+        let cores = "`cores` takes a number from 1 to 1024, or `\"all\"`";
+        for wrong in ["cores = 0", "cores = 1025", "cores = \"some\"", "cores = x"] {
+            check_error(Entry::Main, wrong, main, cores);
+        }
         check_error(
             Entry::Main,
             "flavor = \"x\"",
             main,
-            "unknown argument `flavor` of `#[corio::main]`: the known ones are `busy_poll` and \
-             `crate`",
+            "unknown argument `flavor` of `#[corio::main]`: the known ones are `cores`, \
+             `busy_poll` and `crate`",
         );
         check_error(
             Entry::Main,

@@ -36,6 +36,8 @@ mod select;
 ///
 /// # Arguments
 ///
+/// * `cores = "all"` or `cores = 4`: runs the body once, on the first of so many cores, see
+///   `corio::cores::Cores`; the others serve what is spawned on them, and end with it.
 /// * `busy_poll = "adaptive"` or `busy_poll = "off"`: whether the loop looks for events in user
 ///   space for a moment before it sleeps, see `Builder::busy_poll`. Without it, the builder's own
 ///   default holds.
