@@ -208,7 +208,9 @@ impl Core {
     fn flush(self: &Rc<Core>) {
         // Failing at once may dirty another outbox or wake a task; the next turn sees to both.
         let mut flushes = self.flushes.take();
-        let alone = flushes.len() == 1 && !self.tasks.borrow().has_ready();
+        // On epoll a send is a plain call in any case: at once it needs no slot and no completion.
+        let is_epoll = self.features().driver() == Driver::Epoll;
+        let alone = is_epoll || flushes.len() == 1 && !self.tasks.borrow().has_ready();
         for flush in flushes.drain(..) {
             self.run_errand(flush, Errand::Flush { alone });
         }

@@ -408,8 +408,9 @@ impl Stream {
         }
     }
 
-    /// Sends what is queued. One that is `alone` in its turn is tried by a plain call first, which
-    /// costs less than a submission with its completion, and does not cut the wait short.
+    /// Sends what is queued. One that is `alone` in its turn, and on epoll each one, is tried by a
+    /// plain call first, which costs less than a submission with its completion, and does not cut
+    /// the wait short.
     fn send(self: Rc<Self>, alone: bool) {
         self.flush_asked.set(false);
         let has_queued = self.outbox.borrow().has_queued();
