@@ -23,12 +23,14 @@ mod bell;
 mod buffers;
 mod choice;
 mod clock;
+mod cpus;
 mod epoll;
 mod features;
 mod payload;
 mod socket;
 mod trial;
 mod uring;
+mod workers;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -45,6 +47,7 @@ pub(crate) use buffers::{BufferConfig, Pool, Pools};
 pub use choice::Driver;
 pub(crate) use choice::{choose, once_a_process};
 pub(crate) use clock::{now_ns, ticks, ticks_per_micro, wall_seed};
+pub(crate) use cpus::CpuSet;
 use epoll::Epoll;
 pub use features::{Feature, FeatureState, Features};
 pub use payload::Segment;
@@ -52,6 +55,8 @@ pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
 pub(crate) use socket::SocketOption;
 pub(crate) use trial::RingSize;
 use uring::Uring;
+pub use workers::CancelFlag;
+pub(crate) use workers::{Job, JobPanic, Refused, Workers, WorkersConfig, current_flag};
 
 /// The name of one operation in flight: slot index, generation and tag in 64 bits.
 ///

@@ -10,6 +10,7 @@
 //!
 //! The executor knows operations and their receivers; it does not know what a stream is.
 
+pub(crate) mod context;
 pub(crate) mod inbox;
 pub(crate) mod operation;
 mod ready;
@@ -34,20 +35,23 @@ use std::task::Waker;
 use std::time::Duration;
 
 pub use report::Unhandled;
-pub(crate) use report::{UnhandledHook, print, print_start_error};
+pub(crate) use report::{
+    UnhandledHook, contain, dispose, orphaned_job_panicked, panic_text, print, print_start_error,
+    report_job_panic_without_core,
+};
 pub use task::JoinError;
 pub use teardown::CloseReport;
 pub use turn::BusyPoll;
 
 use crate::driver::{
     AnyDriver, BufferConfig, Completion, Driver, Fd, Features, Pools, RingSize, SharedDriver,
-    Token, choose, now_ns, once_a_process, wall_seed,
+    Token, Workers, WorkersConfig, choose, current_flag, now_ns, once_a_process, wall_seed,
 };
+use context::Place;
 use ready::Tasks;
-use report::contain;
 use slots::{Done, Receive, Slots, Start};
 use task::{AnyTask, Header, Phase, Task};
-use ticket::{Claim, Ticket};
+use ticket::{Claim, ROOT_SLOT, Ticket};
 use timers::Timers;
 use turn::Pace;
 
@@ -60,6 +64,7 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     pub(crate) grace: Duration,
     pub(crate) linger: Duration,
+    pub(crate) workers: WorkersConfig,
     pub(crate) unhandled: UnhandledHook,
 }
 
@@ -96,6 +101,8 @@ pub(crate) struct Core {
     claim: Claim,
     pub(crate) driver: SharedDriver,
     pub(crate) pools: Rc<Pools>,
+    /// Threads for what blocks.
+    pub(crate) workers: Workers,
     features: Features,
     slots: RefCell<Slots>,
     tasks: RefCell<Tasks>,
@@ -106,6 +113,8 @@ pub(crate) struct Core {
     armings: RefCell<VecDeque<Rc<dyn TurnEnd>>>,
     completions: RefCell<Vec<Completion>>,
     current_task: Cell<Option<Rc<dyn AnyTask>>>,
+    /// The context of what is polled now; between polls that of `block_on`'s future.
+    context: Place,
     life: Cell<Life>,
     turning: Cell<bool>,
     pace: Pace,
@@ -153,6 +162,11 @@ pub(crate) fn report_panic_without_core(task: &dyn AnyTask) {
 pub(crate) const NO_RUNTIME: &str = "there is no corio runtime on this thread: call this from a \
     future that runs under `corio::run`, `Runtime::block_on`, `#[corio::main]` or `#[corio::test]`";
 
+/// The same for one inside of a blocking job.
+const NO_RUNTIME_IN_JOB: &str = "there is no corio runtime on this thread: it is a worker, and \
+    runs a blocking job; cure: let the job return, and go on with its value in the task that awaits \
+    it";
+
 /// What a resource answers when it is polled while its core does not run.
 pub(crate) fn not_turning() -> io::Error {
     io::Error::other(
@@ -182,10 +196,13 @@ impl Core {
     ) -> io::Result<Rc<Core>> {
         let claim = Claim::new()?;
         let tasks = RefCell::new(Tasks::new(claim.home));
+        // Any ticket brings the core round; this one may wake the root in vain.
+        let bring_round = Ticket::new(claim.home, ROOT_SLOT, 0).waker();
         let core = Rc::new(Core {
             claim,
             driver: Rc::new(RefCell::new(driver)),
             pools,
+            workers: Workers::new(config.workers, bring_round),
             features,
             slots: RefCell::default(),
             tasks,
@@ -194,6 +211,7 @@ impl Core {
             armings: RefCell::default(),
             completions: RefCell::default(),
             current_task: Cell::default(),
+            context: context::with_current(Place::copy),
             life: Cell::new(Life::Open),
             turning: Cell::new(false),
             pace: Pace::new(config.busy_poll, &features),
@@ -214,6 +232,7 @@ impl Core {
     pub(crate) fn current() -> Rc<Core> {
         match Core::try_current() {
             Some(core) => core,
+            None if current_flag().is_some() => panic!("{NO_RUNTIME_IN_JOB}"),
             None => panic!("{NO_RUNTIME}"),
         }
     }
@@ -306,6 +325,7 @@ impl Core {
                 drop_panicked: Cell::new(false),
                 joiner: RefCell::default(),
                 operations: RefCell::default(),
+                context: if background { Place::default() } else { self.context.copy() },
             };
             Task::new(header, future)
         };
@@ -370,12 +390,15 @@ impl Core {
         count(&self.counters.polls);
         self.current_task.set(Some(Rc::clone(&task)));
         let waker = header.ticket.waker();
+        self.context.swap(&header.context);
         let over = task.poll(&mut std::task::Context::from_waker(&waker));
         let current = self.current_task.take();
-        if over {
-            self.settle(&*task);
-        } else if header.cancel.get() && header.operations.borrow().is_empty() {
+        let ends = !over && header.cancel.get() && header.operations.borrow().is_empty();
+        if ends {
             task.end_cancelled();
+        }
+        self.context.swap(&header.context);
+        if over || ends {
             self.settle(&*task);
         }
         drop(current);
@@ -414,6 +437,7 @@ impl Core {
         if let Some(joiner) = joiner {
             self.wake(joiner);
         }
+        self.drop_foreign(header.context.take());
         drop(held);
     }
 

@@ -28,7 +28,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use super::report::dispose;
+use super::context::Place;
+use super::report::{dispose, panic_text};
 use super::ticket::Ticket;
 use crate::driver::Token;
 
@@ -56,6 +57,8 @@ pub(crate) struct Header {
     pub(crate) joiner: RefCell<Option<Waker>>,
     /// Operations that were started while this task was polled and have not ended.
     pub(crate) operations: RefCell<BTreeSet<Token>>,
+    /// The task's own context values, while it is not polled.
+    pub(crate) context: Place,
 }
 
 /// A task as the core sees it.
@@ -221,9 +224,7 @@ impl JoinError {
 
     fn panic_message(&self) -> Option<String> {
         let JoinErrorKind::Panic(payload) = &self.0.kind else { return None };
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Some(text.unwrap_or_else(|| "a value that is no text".to_owned()))
+        Some(panic_text(&**payload))
     }
 }
 

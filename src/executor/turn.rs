@@ -129,6 +129,8 @@ impl Core {
     pub(crate) fn turn(self: &Rc<Core>, poll_root: &mut dyn FnMut() -> bool, deadline_ns: u64) {
         count(&self.counters.turns);
         self.take_inbox();
+        // Behind the wakes: a worker leaves its news before it posts one.
+        self.report_job_panics();
         self.fire_timers();
         let root_is_over = self.poll_ready(poll_root);
         self.flush();
