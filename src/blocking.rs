@@ -11,7 +11,7 @@
 //!   Abandoned: the worker drops the outcome itself            dropped by whoever drops the handle
 //! ```
 //!
-//! 1 is [`End::finish`] on the worker, or the drop of [`End`]: whatever becomes of a job, its
+//! 1 is `End::finish` on the worker, or the drop of `End`: whatever becomes of a job, its
 //! handle learns of it. 2 and 3 are the handle's. Wakers and values are woken and dropped after the
 //! lock is given back. There is no state in which a wake could be lost: the waker is left under the
 //! lock that the outcome is left under.
@@ -30,7 +30,8 @@ use std::thread::{self, Thread};
 pub use crate::driver::CancelFlag;
 use crate::driver::{Job, Refused, current_flag};
 use crate::executor::context::Carried;
-use crate::executor::{Core, contain, dispose, panic_text, report_job_panic_without_core};
+use crate::executor::join_error::text_of_panic;
+use crate::executor::{Core, contain, dispose, report_job_panic_without_core};
 
 /// Runs a closure that blocks on a worker thread, and gives a future of its value.
 ///
@@ -437,7 +438,7 @@ impl JobError {
 
     fn panic_message(&self) -> Option<String> {
         match &self.kind {
-            JobErrorKind::Panic(payload) => Some(panic_text(&**payload)),
+            JobErrorKind::Panic(payload) => Some(text_of_panic(&**payload)),
             _ => None,
         }
     }
@@ -448,7 +449,7 @@ impl fmt::Display for JobError {
         write!(f, "the blocking job spawned at {} ", self.spawned_at)?;
         match &self.kind {
             JobErrorKind::Cancelled => f.write_str("was cancelled before it began"),
-            JobErrorKind::Panic(payload) => write!(f, "panicked: {}", panic_text(&**payload)),
+            JobErrorKind::Panic(payload) => write!(f, "panicked: {}", text_of_panic(&**payload)),
             JobErrorKind::NoThread(error) => write!(
                 f,
                 "has no thread to run on ({error}); likely a limit of threads is reached (`ulimit \

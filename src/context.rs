@@ -30,8 +30,8 @@
 //!
 //! **Two kinds.** [`ContextVar::new`] takes values that are `Send + Sync`; they go along into
 //! [`spawn_blocking`](crate::spawn_blocking) as well. [`ContextVar::local`] takes any, such as an
-//! `Rc`; they stay on their core, and a blocking job finds the variable unset: values that are local
-//! to a task and its children.
+//! `Rc`; they stay on their core, and a blocking job finds the variable unset: values that are
+//! local to a task and its children.
 //!
 //! Outside of a runtime each thread has a context. A runtime starts with a copy of the one in which
 //! it was built, and keeps it over all its `block_on`s.
@@ -198,7 +198,7 @@ impl<T: Clone + 'static> ContextVar<T> {
         let context = with_current(Place::number);
         assert!(
             token.context == context,
-            "the token of `{}` was given in another context; cure: reset it in the task that set it",
+            "the token of `{}` was given in another context; cure: reset it where it was set",
             self.name
         );
         let replaced = with_current(|place| place.exchange(variable, token.before));

@@ -58,18 +58,25 @@ pub mod context;
 pub mod task;
 pub mod time;
 
+pub mod sync;
+
 pub mod io;
 pub mod net;
 pub mod signal;
 
+pub mod cores;
+
+pub mod probe;
 mod runtime;
 
 pub use blocking::{BlockingHandle, spawn_blocking, spawn_blocking as to_thread};
 pub use driver::{Driver, Feature, FeatureState, Features};
 pub use executor::{BusyPoll, CloseReport, Unhandled};
 pub use runtime::{Builder, Runtime, Stats, run, stats};
-pub use task::{JoinError, JoinHandle, spawn, yield_now};
-pub use time::{interval, sleep, timeout};
+pub use task::{
+    JoinError, JoinHandle, TaskGroup, catch_cancel, gather, shield, spawn, task_group, yield_now,
+};
+pub use time::{interval, sleep, timeout, wait_for};
 
 pub use corio_macros::{main, select, test};
 pub use futures_util::{join, try_join};

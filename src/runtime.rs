@@ -33,20 +33,11 @@ const BUSY_POLL_DEFAULT: Duration = Duration::from_micros(20);
 /// ```
 #[track_caller]
 pub fn run<F: Future>(future: F) -> F::Output {
-    assert_no_runtime();
+    Core::assert_none_runs();
     match Runtime::new() {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => panic!("the corio runtime cannot start: {error}"),
     }
-}
-
-#[track_caller]
-fn assert_no_runtime() {
-    assert!(
-        Core::try_current().is_none(),
-        "a corio runtime already runs on this thread: `run` and `block_on` cannot be called from a \
-         future; await it, or `spawn` it, instead"
-    );
 }
 
 /// A runtime: one loop on the thread that built it.
@@ -95,6 +86,11 @@ impl Runtime {
         output
     }
 
+    /// Where other threads reach this runtime.
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
     /// Which features of the ring are in use, and why others are not.
     pub fn features(&self) -> &Features {
         self.core.features()
@@ -109,8 +105,9 @@ impl Runtime {
     ///
     /// New tasks are refused. Running ones are asked to end; those that have not by the grace limit
     /// are dropped. Blocking jobs that have not begun never run; those that run get the grace limit
-    /// once more to end, and are left behind and reported. Streams that were dropped with unsent data get the linger limit to send it. All
-    /// operations are cancelled and reaped; what the kernel does not let go of is leaked.
+    /// once more to end, and are left behind and reported. Streams that were dropped with unsent
+    /// data get the linger limit to send it. All operations are cancelled and reaped; what the
+    /// kernel does not let go of is leaked.
     pub fn close(self) -> CloseReport {
         self.core.close()
     }
@@ -289,8 +286,8 @@ impl Builder {
         self
     }
 
-    /// How many threads [`spawn_blocking`](crate::spawn_blocking) may use at a time; at least 1, and
-    /// by default as in asyncio four more than CPUs, at most 32. They are started as they are
+    /// How many threads [`spawn_blocking`](crate::spawn_blocking) may use at a time; at least 1,
+    /// and by default as in asyncio four more than CPUs, at most 32. They are started as they are
     /// needed. More jobs than that wait in a queue.
     #[doc(alias = "set_default_executor")]
     #[doc(alias = "max_workers")]
@@ -317,9 +314,9 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// If the kernel refuses the ring (the error names the fact, the likely cause and the cure), if
-    /// the CPU to pin to is not one that this process may use, or if `CORIO_DISABLE` or
-    /// `CORIO_DRIVER` say what corio does not know.
+    /// If the kernel refuses the ring (the error names the fact, the likely cause and the cure, and
+    /// holds them as a [`Refusal`](crate::probe::Refusal)), if the CPU to pin to is not one that
+    /// this process may use, or if `CORIO_DISABLE` or `CORIO_DRIVER` say what corio does not know.
     pub fn build(self) -> io::Result<Runtime> {
         let cpu_count = std::thread::available_parallelism().map_or(1, usize::from);
         let mut cpus = None;

@@ -70,7 +70,7 @@ const THREADS: u32 = 4;
 /// Connected at a time by one thread.
 const BATCH: u32 = 100;
 
-#[test]
+#[corio::test]
 fn a_timeout_around_accept_loses_no_client() {
     if child::rerun("a_timeout_around_accept_loses_no_client", &[]).is_some() {
         return;
@@ -133,7 +133,7 @@ fn visit(server: SocketAddr, first: u32) -> io::Result<()> {
     Ok(())
 }
 
-#[test]
+#[corio::test]
 fn no_more_than_the_free_places_are_accepted() {
     if child::rerun("no_more_than_the_free_places_are_accepted", &[]).is_none() {
         corio::run(accept_up_to_the_limit());
@@ -322,7 +322,7 @@ async fn a_peer_that_is_gone_is_no_error_of_accept() {
     assert_eq!(stream.peer_addr().unwrap(), client.local_addr().unwrap());
 }
 
-#[test]
+#[corio::test]
 fn a_listener_away_from_its_runtime_is_an_error_and_waits_for_nobody() {
     let runtime = corio::Runtime::new().unwrap();
     let listener = runtime.block_on(listen());

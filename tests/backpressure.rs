@@ -66,7 +66,7 @@ async fn hold_the_pool() -> Vec<(TcpStream, TcpStream)> {
     held
 }
 
-#[test]
+#[corio::test]
 fn slow_peers_go_on_while_a_flooding_one_is_not_read() {
     run_with(tiny_pool(), async {
         let (flooder, mut flooded) = pair().await;
@@ -141,7 +141,7 @@ async fn a_large_read_that_was_given_up_does_not_go_on_filling_the_inbox() {
     flooded.abort();
 }
 
-#[test]
+#[corio::test]
 fn a_waiting_reader_receives_when_unread_inboxes_hold_every_buffer() {
     run_with(tiny_pool(), async {
         let held = hold_the_pool().await;
@@ -165,7 +165,7 @@ fn a_waiting_reader_receives_when_unread_inboxes_hold_every_buffer() {
     });
 }
 
-#[test]
+#[corio::test]
 fn a_waiting_reader_receives_when_every_buffer_is_leaked() {
     run_with(tiny_pool(), async {
         let (peer, mut stream) = pair().await;
@@ -226,12 +226,12 @@ async fn a_demand_beyond_every_mark_is_met() {
     read_far_beyond_the_marks().await;
 }
 
-#[test]
+#[corio::test]
 fn a_demand_beyond_every_mark_is_met_with_a_pool_of_eight() {
     run_with(tiny_pool(), read_far_beyond_the_marks());
 }
 
-#[test]
+#[corio::test]
 fn a_demand_beyond_every_mark_is_met_when_others_hold_every_buffer() {
     run_with(tiny_pool(), async {
         let held = hold_the_pool().await;
@@ -345,7 +345,7 @@ async fn slow_echo(mut stream: TcpStream) {
     }
 }
 
-#[test]
+#[corio::test]
 fn every_connection_gets_its_share_of_a_pool_of_sixteen() {
     let builder = Runtime::builder().buffers_initial(16).buffers_max(16).large_buffers_max(1);
     run_with(builder.on_unhandled(|_| {}), async {
@@ -357,7 +357,7 @@ fn every_connection_gets_its_share_of_a_pool_of_sixteen() {
             }
         });
         // On a thread of its own, so that the server sees them at moments of their own.
-        let clients = std::thread::spawn(move || corio::run(bounded(round_trips(address, 200))));
+        let clients = std::thread::spawn(move || corio::run(bounded(round_trips(address, 1000))));
         until(|| clients.is_finished()).await;
         let counts = clients.join().unwrap();
         let mean = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
@@ -368,7 +368,7 @@ fn every_connection_gets_its_share_of_a_pool_of_sixteen() {
     });
 }
 
-#[test]
+#[corio::test]
 fn readers_that_wait_without_a_free_buffer_use_no_cpu() {
     run_with(tiny_pool(), async {
         let held = hold_the_pool().await;
@@ -391,7 +391,7 @@ fn readers_that_wait_without_a_free_buffer_use_no_cpu() {
     });
 }
 
-#[test]
+#[corio::test]
 fn the_pool_grows_to_its_limit_and_shrinks_when_it_is_too_large() {
     let builder = Runtime::builder().buffer_size(64).buffers_initial(4).buffers_max(64);
     run_with(builder.large_buffers_max(1), async {

@@ -41,7 +41,9 @@ impl Gate {
     /// What a job calls to wait for the opening.
     fn wait(&self) -> impl FnOnce() + Send + 'static {
         let receiver = Arc::clone(&self.1);
-        move || drop(receiver.lock().unwrap().recv())
+        move || {
+            let _ = receiver.lock().unwrap().recv();
+        }
     }
 
     fn open(&mut self) {

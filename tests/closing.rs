@@ -336,7 +336,7 @@ fn end_of_runtime<F: Future>(future: F) -> (F::Output, Vec<String>, Duration) {
     (output, told.take(), start.elapsed())
 }
 
-#[test]
+#[corio::test]
 fn what_was_written_in_the_last_turn_arrives_after_the_runtime_has_ended() {
     let (mut peer, told, _) = end_of_runtime(async {
         let (peer, mut stream) = pair_with_std().await;
@@ -350,7 +350,7 @@ fn what_was_written_in_the_last_turn_arrives_after_the_runtime_has_ended() {
     assert!(told.is_empty(), "{told:?}");
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_does_not_wait_for_streams_that_have_ended() {
     let ((), told, took) = end_of_runtime(async {
         let mut held = Vec::new();
@@ -365,7 +365,7 @@ fn a_runtime_does_not_wait_for_streams_that_have_ended() {
     assert!(told.is_empty(), "{told:?}");
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_ends_in_time_although_peers_never_end() {
     let (peers, _, took) = end_of_runtime(async {
         let mut peers = Vec::new();

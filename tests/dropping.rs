@@ -134,7 +134,7 @@ fn try_in_a_runtime(kind: &'static Kind, ending: Ending) {
     assert!(start.elapsed() < Duration::from_secs(1), "{}: {:?}", kind.name, start.elapsed());
 }
 
-#[test]
+#[corio::test]
 fn every_wait_can_be_dropped_after_each_poll() {
     if ran_in_a_child(module_path!(), "every_wait_can_be_dropped_after_each_poll", &[]) {
         return;
@@ -144,7 +144,7 @@ fn every_wait_can_be_dropped_after_each_poll() {
     }
 }
 
-#[test]
+#[corio::test]
 fn every_wait_can_be_forgotten_after_each_poll() {
     if ran_in_a_child(module_path!(), "every_wait_can_be_forgotten_after_each_poll", &[]) {
         return;

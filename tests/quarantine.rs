@@ -96,7 +96,7 @@ fn assert_sent(mut peer: std::net::TcpStream) -> std::thread::JoinHandle<usize> 
     })
 }
 
-#[test]
+#[corio::test]
 fn sends_that_are_given_up_send_nothing_but_what_was_written() {
     let runtime = own_memory();
     let mut peers = Vec::new();
@@ -156,7 +156,7 @@ fn own_memory() -> Runtime {
     Runtime::builder().buffers_initial(1).buffers_max(1).build().unwrap()
 }
 
-#[test]
+#[corio::test]
 fn receives_into_own_memory_write_nowhere_else() {
     let runtime = own_memory();
     runtime.block_on(async {
@@ -191,7 +191,7 @@ fn receives_into_own_memory_write_nowhere_else() {
     quarantine::check();
 }
 
-#[test]
+#[corio::test]
 fn a_teardown_with_receives_and_sends_outstanding_leaves_the_heap_alone() {
     for _ in 0..10 {
         let runtime = own_memory();

@@ -12,8 +12,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::task::{Poll, Waker};
 
 use corio::net::{ListenOptions, TcpListener, TcpStream};
-use corio::{Builder, Driver, Feature, Runtime, Stats};
-use support::{assert_passed, bounded, pair, start_again};
+use corio::{Builder, Driver, Runtime, Stats};
+use support::{bounded, pair};
 
 fn tiny() -> Builder {
     Runtime::builder().driver(Driver::Uring).ring_entries(2).completion_entries(4)
@@ -47,7 +47,7 @@ async fn exchange(stream: &mut TcpStream, connection: usize, rounds: usize) {
     }
 }
 
-#[test]
+#[corio::test]
 fn twenty_thousand_sends_pass_through_a_ring_of_two() {
     const PAIRS: usize = 100;
     const ROUNDS: usize = 100;
@@ -121,7 +121,7 @@ fn assert_sound(stats: &Stats) {
     assert!(stats.enters < 4 * (stats.submissions + stats.completions), "it spins: {stats:?}");
 }
 
-#[test]
+#[corio::test]
 fn three_thousand_connections_echo_through_a_completion_queue_of_four() {
     let test = path("three_thousand_connections_echo_through_a_completion_queue_of_four");
     let limit = "ulimit -n 7000 && exec \"$@\"";
@@ -146,7 +146,7 @@ async fn foreign_wake(wakers: &Sender<(Arc<AtomicBool>, Waker)>) {
     .await;
 }
 
-#[test]
+#[corio::test]
 fn the_bell_is_heard_while_a_completion_queue_of_four_overflows() {
     const WAKES: usize = 200;
     let runtime = tiny().build().unwrap();
@@ -180,16 +180,7 @@ fn the_bell_is_heard_while_a_completion_queue_of_four_overflows() {
     assert_sound(&runtime.stats());
 }
 
-#[test]
-fn a_tiny_ring_does_without_each_feature_of_the_kernel() {
-    let names: Vec<&str> = Feature::ALL.iter().map(|feature| feature.name()).collect();
-    let test = path("the_bell_is_heard_while_a_completion_queue_of_four_overflows");
-    for disabled in names.iter().map(|name| name.to_string()).chain([names.join(",")]) {
-        assert_passed(start_again(&test, "CORIO_DISABLE", &disabled), &disabled);
-    }
-}
-
-#[test]
+#[corio::test]
 fn a_tiny_ring_ends_in_good_order_with_a_crowd_outstanding() {
     let runtime = tiny().build().unwrap();
     runtime.block_on(bounded(async {

@@ -16,9 +16,8 @@ mod writing;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corio::Feature;
 use corio::net::TcpStream;
-use support::{Checker, Random, assert_passed, bounded, numbered, pair, start_again};
+use support::{Checker, Random, bounded, numbered, pair};
 
 const TOTAL_BYTES: u64 = 1 << 20;
 
@@ -115,30 +114,6 @@ async fn every_byte_comes_once_and_in_order_under_random_timeouts() {
         }
     })
     .await;
-}
-
-/// The names of all features, as `CORIO_DISABLE` takes them.
-fn every_feature() -> String {
-    let names: Vec<_> = Feature::ALL.iter().map(|feature| feature.name()).collect();
-    names.join(",")
-}
-
-#[test]
-fn every_byte_comes_once_and_in_order_without_features_of_the_kernel() {
-    let started = ["recv_multishot", "pbuf_ring", &every_feature()].map(|disabled| {
-        let core = "every_byte_comes_once_and_in_order_under_random_timeouts";
-        (disabled.to_owned(), start_again(core, "CORIO_DISABLE", disabled))
-    });
-    for (disabled, child) in started {
-        assert_passed(child, &disabled);
-    }
-}
-
-#[test]
-fn a_reset_under_a_send_is_heard_by_everybody_without_features_of_the_kernel() {
-    // Without deferred work it is the send that meets the reset first, and loses the error.
-    let test = "writing::everybody_who_waits_hears_of_a_reset";
-    assert_passed(start_again(test, "CORIO_DISABLE", &every_feature()), "without features");
 }
 
 /// A peer that echoes what comes, without a copy.

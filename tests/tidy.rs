@@ -39,6 +39,7 @@ const FLOORS: &[Floor] = &[
     ("process", 4),
     ("signal", 4),
     ("runtime", 4),
+    ("probe", 4),
     ("cores", 4),
     ("channel", 4),
     ("compat", 5),
@@ -52,8 +53,11 @@ const FLOORS: &[Floor] = &[
 ];
 
 /// What may be named on the same floor, or, from floor 5, below the public floors.
-const SIDEWAYS: &[Sideways] =
-    &[("net", "io", "a stream is a descriptor with io's inbox and outbox")];
+const SIDEWAYS: &[Sideways] = &[
+    ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
+    ("task", "time", "a grace limit is a sleep"),
+    ("cores", "runtime", "each core is a runtime on a thread of its own"),
+];
 
 /// The only files that hold `unsafe`.
 const UNSAFE_FILES: &[Excuse] = &[
@@ -61,20 +65,26 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/driver/uring.rs", "submission entries point at payloads"),
     ("src/driver/epoll.rs", "system calls with payloads"),
     ("src/driver/trial.rs", "the ring's set-up and its trials, before any payload exists"),
+    ("src/driver/probe/", "trials: operations with memory that is lent to them, registrations"),
     ("src/driver/payload.rs", "memory that the kernel reads and writes"),
     ("src/driver/buffers.rs", "the pool's mapping, which kernel and chunks share"),
     ("src/driver/address.rs", "the kernel's socket addresses, whose length tells their type"),
     ("src/driver/socket.rs", "plain system calls on descriptors that we own"),
     ("src/driver/bell.rs", "plain system calls on an eventfd that is never closed"),
     ("src/driver/cpus.rs", "plain system calls on a thread's CPUs and signals"),
+    ("src/driver/prefetch.rs", "an instruction of the CPU that changes nothing"),
     ("src/driver/clock.rs", "plain system calls that fill a struct, and the CPU's counter"),
     ("src/executor/slots.rs", "the one caller of `AnyDriver::push`"),
     ("src/executor/task.rs", "a task's future is pinned where it was allocated"),
     ("src/executor/ticket.rs", "the vtable of a waker that points to nothing"),
+    ("src/sync/waiters.rs", "waiting futures are linked to one another"),
+    ("src/sync/mutex.rs", "a guard is the right to reach the value"),
+    ("src/sync/rwlock.rs", "a guard is the right to reach the value"),
     ("src/io/reading.rs", "lends the inbox's front past the end of a borrow"),
     ("src/driver/fake.rs", "reads payloads as a kernel would"),
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
+    ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
     ("benches/idle_memory.rs", "an allocator that counts"),
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
@@ -198,6 +208,7 @@ const BANS: &[Ban] = &[
         within: &["src/", "tests/", "runtime-macros/"],
         except: &[
             ("src/bin/corio/server_child.rs", "std cannot wait for a child with a limit"),
+            ("src/driver/trial.rs", "locked memory comes back a moment later, without a word"),
             ("tests/program.rs", "blocking peers that are slow on purpose"),
         ],
         reach: Reach::Code,

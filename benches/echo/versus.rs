@@ -7,6 +7,10 @@
 //! The figure of a cell is the median over the rounds. Beside the ratio of the medians stands the
 //! median of the rounds' own ratios: when they differ, the machine was not quiet.
 //!
+//! The cells whose names begin with `epoll` are about that driver: corio is told to use it, and is
+//! compared with the raw epoll server and with tokio's current-thread runtime, which is built in a
+//! workspace of its own (`benches/peers`), so that it is no dependency of corio.
+//!
 //! Missing a target is a result, not a failure: the exit status tells only whether all was run.
 
 use std::env;
@@ -21,6 +25,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 const CORIO: &str = env!("CARGO_BIN_EXE_corio");
+/// Where `cargo build --release --manifest-path benches/peers/Cargo.toml` leaves the peer.
+const TOKIO_ECHO: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/target/release/tokio-echo");
 const SERVER_CORE: usize = 0;
 const GENERATOR_CORE: usize = 1;
 /// At this many connections and more, an enter must serve many requests.
@@ -40,31 +47,57 @@ enum Figure {
     RoundTrip,
 }
 
+/// Whom corio is compared with.
+#[derive(Clone, Copy, PartialEq)]
+enum Rival {
+    /// The better of the raw servers.
+    Raw,
+    Tokio,
+}
+
 struct Cell {
     name: &'static str,
     connections: u32,
     size_bytes: u32,
     pipeline: u32,
     figure: Figure,
-    /// The most that corio may need, as a multiple of the better raw server.
-    ratio_max: f64,
+    /// The most that corio may need, as a multiple of what a rival needs.
+    targets: &'static [(Rival, f64)],
 }
 
+/// What the cells of the epoll driver have to meet.
+const EPOLL_TARGETS: &[(Rival, f64)] = &[(Rival::Raw, 1.10), (Rival::Tokio, 1.05)];
+
 /// The cells and targets; a cell about the round trip lets all servers poll before they block.
-const CELLS: [Cell; 8] = [
-    cell("1x64", [1, 64, 1], Figure::ServerCpu, 1.05),
-    cell("64x64", [64, 64, 1], Figure::ServerCpu, 1.05),
-    cell("1000x64", [1000, 64, 1], Figure::ServerCpu, 1.05),
-    cell("64x4096", [64, 4096, 1], Figure::ServerCpu, 1.05),
-    cell("64x65536", [64, 65536, 1], Figure::ServerCpu, 1.10),
-    cell("64x64-pipeline16", [64, 64, 16], Figure::ServerCpu, 1.05),
-    cell("64x64-pipeline64", [64, 64, 64], Figure::ServerCpu, 1.30),
-    cell("1x64-polling", [1, 64, 1], Figure::RoundTrip, 1.10),
+const CELLS: [Cell; 11] = [
+    cell("1x64", [1, 64, 1], Figure::ServerCpu, &[(Rival::Raw, 1.05)]),
+    cell("64x64", [64, 64, 1], Figure::ServerCpu, &[(Rival::Raw, 1.05)]),
+    cell("1000x64", [1000, 64, 1], Figure::ServerCpu, &[(Rival::Raw, 1.05)]),
+    cell("64x4096", [64, 4096, 1], Figure::ServerCpu, &[(Rival::Raw, 1.05)]),
+    cell("64x65536", [64, 65536, 1], Figure::ServerCpu, &[(Rival::Raw, 1.10)]),
+    cell("64x64-pipeline16", [64, 64, 16], Figure::ServerCpu, &[(Rival::Raw, 1.05)]),
+    cell("64x64-pipeline64", [64, 64, 64], Figure::ServerCpu, &[(Rival::Raw, 1.30)]),
+    cell("1x64-polling", [1, 64, 1], Figure::RoundTrip, &[(Rival::Raw, 1.10)]),
+    cell("epoll-1x64", [1, 64, 1], Figure::ServerCpu, EPOLL_TARGETS),
+    cell("epoll-64x64", [64, 64, 1], Figure::ServerCpu, EPOLL_TARGETS),
+    cell("epoll-1000x64", [1000, 64, 1], Figure::ServerCpu, EPOLL_TARGETS),
 ];
 
-const fn cell(name: &'static str, load: [u32; 3], figure: Figure, ratio_max: f64) -> Cell {
+const fn cell(
+    name: &'static str,
+    load: [u32; 3],
+    figure: Figure,
+    targets: &'static [(Rival, f64)],
+) -> Cell {
     let [connections, size_bytes, pipeline] = load;
-    Cell { name, connections, size_bytes, pipeline, figure, ratio_max }
+    Cell { name, connections, size_bytes, pipeline, figure, targets }
+}
+
+impl Cell {
+    /// Whether the cell is about the epoll driver.
+    fn is_epoll(&self) -> bool {
+        self.targets.iter().any(|(rival, _)| *rival == Rival::Tokio)
+    }
 }
 
 /// One server of a cell and what was measured of it, one sample a round.
@@ -79,7 +112,8 @@ struct Sample {
     cpu_ns_per_request: f64,
     requests_per_s: f64,
     p50_us: f64,
-    enters_per_request: f64,
+    /// Of servers that count them.
+    enters_per_request: Option<f64>,
 }
 
 struct Settings {
@@ -94,6 +128,8 @@ pub fn compare(filters: &[&str]) -> Result<(), String> {
         seconds: from_environment("CORIO_BENCH_SECONDS", 2.0)?,
     };
     let cells = selected(filters)?;
+    // The servers are started with this process's limit, and not all of them raise it.
+    crate::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
     print_conditions(&settings);
     let mut verdicts = Vec::new();
     for cell in cells {
@@ -160,6 +196,9 @@ fn contenders(cell: &Cell) -> Result<Vec<Contender>, String> {
         }
         Contender::new(name, &this_program, &arguments)
     };
+    if cell.is_epoll() {
+        return Ok(vec![raw("raw-epoll", "raw-epoll", &[]), tokio()?, corio_on_epoll()]);
+    }
     let mut contenders =
         vec![raw("raw-uring", "raw-uring", &[]), raw("raw-epoll", "raw-epoll", &[])];
     if cell.size_bytes > 16 * 1024 {
@@ -171,6 +210,20 @@ fn contenders(cell: &Cell) -> Result<Vec<Contender>, String> {
     let arguments = ["serve", "echo", "--port", "0", "--busy-poll", busy_poll, "--stats"];
     contenders.push(Contender::new("corio", Path::new(CORIO), &arguments));
     Ok(contenders)
+}
+
+fn tokio() -> Result<Contender, String> {
+    if !Path::new(TOKIO_ECHO).exists() {
+        let build = "cargo build --release --manifest-path benches/peers/Cargo.toml";
+        return Err(format!("`{TOKIO_ECHO}` is missing; build it with `{build}`"));
+    }
+    Ok(Contender::new("tokio", Path::new(TOKIO_ECHO), &["--port", "0"]))
+}
+
+fn corio_on_epoll() -> Contender {
+    let arguments = ["serve", "echo", "--port", "0", "--busy-poll", "off", "--stats"];
+    let arguments = [&arguments[..], &["--driver", "epoll"]].concat();
+    Contender::new("corio", Path::new(CORIO), &arguments)
 }
 
 fn run_rounds(
@@ -230,13 +283,13 @@ impl Sample {
             return Err(format!("{requests} requests with {errors} errors"));
         }
         let enters = server.pointer("/enters").and_then(Value::as_f64);
-        let enters = enters.ok_or("the server's answer has no number at `/enters`")?;
         Ok(Sample {
             cpu_ns_per_request: number("/server_cpu_ns_per_request")?,
             requests_per_s: number("/requests_per_s")?,
             p50_us: number("/latency_us/p50")?,
             // The server counted during the warm-up too, at about the same rate.
-            enters_per_request: enters / requests * seconds / (seconds + WARMUP_S),
+            enters_per_request: enters
+                .map(|enters| enters / requests * seconds / (seconds + WARMUP_S)),
         })
     }
 
@@ -266,8 +319,17 @@ impl Contender {
         }
     }
 
-    fn is_raw(&self) -> bool {
-        self.name.starts_with("raw")
+    fn is(&self, rival: Rival) -> bool {
+        match rival {
+            Rival::Raw => self.name.starts_with("raw"),
+            Rival::Tokio => self.name == "tokio",
+        }
+    }
+
+    /// The median of the enters a request; `None` of a server that does not count them.
+    fn enters(&self) -> Option<Spread> {
+        let counted: Option<Vec<_>> = self.samples.iter().map(|it| it.enters_per_request).collect();
+        counted.map(Spread::of)
     }
 
     fn values(&self, value: impl Fn(&Sample) -> f64) -> Vec<f64> {
@@ -353,33 +415,40 @@ fn report(cell: &Cell, contenders: &[Contender], verdicts: &mut Vec<bool>) -> St
         let cpu = Spread::of(contender.values(|sample| sample.cpu_ns_per_request));
         let rate = Spread::of(contender.values(|sample| sample.requests_per_s));
         let p50 = Spread::of(contender.values(|sample| sample.p50_us));
-        let enters = Spread::of(contender.values(|sample| sample.enters_per_request));
-        let (name, enters) = (&contender.name, enters.median);
+        let enters = contender.enters().map(|enters| format!("{:.4}", enters.median));
+        let (name, enters) = (&contender.name, enters.unwrap_or_else(|| "not counted".to_owned()));
         let _ = writeln!(
             text,
-            "{name:<15}{:>32}{:>36}{:>34}{enters:>16.4}",
+            "{name:<15}{:>32}{:>36}{:>34}{enters:>16}",
             cpu.with_decimals(0),
             rate.with_decimals(0),
             p50.with_decimals(1)
         );
     }
-    text.push_str(&verdict_on_ratio(cell, contenders, verdicts));
+    for (rival, ratio_max) in cell.targets {
+        text.push_str(&verdict_on_ratio(cell, contenders, (*rival, *ratio_max), verdicts));
+    }
     text.push_str(&verdict_on_enters(cell, contenders, verdicts));
     text
 }
 
-fn verdict_on_ratio(cell: &Cell, contenders: &[Contender], verdicts: &mut Vec<bool>) -> String {
+fn verdict_on_ratio(
+    cell: &Cell,
+    contenders: &[Contender],
+    (rival, ratio_max): (Rival, f64),
+    verdicts: &mut Vec<bool>,
+) -> String {
     let values = |contender: &Contender| contender.values(|sample| sample.figure(cell.figure));
     let median = |contender: &Contender| Spread::of(values(contender)).median;
-    let raw = contenders.iter().filter(|contender| contender.is_raw());
-    let best = raw.min_by(|one, other| median(one).total_cmp(&median(other)));
-    let corio = contenders.iter().find(|contender| !contender.is_raw());
+    let rivals = contenders.iter().filter(|contender| contender.is(rival));
+    let best = rivals.min_by(|one, other| median(one).total_cmp(&median(other)));
+    let corio = contenders.iter().find(|contender| contender.name == "corio");
     let (Some(best), Some(corio)) = (best, corio) else {
         return String::new();
     };
     let ratio = median(corio) / median(best);
-    let by_round = values(corio).iter().zip(values(best)).map(|(ours, raw)| ours / raw).collect();
-    let met = ratio <= cell.ratio_max;
+    let by_round = values(corio).iter().zip(values(best)).map(|(ours, best)| ours / best).collect();
+    let met = ratio <= ratio_max;
     verdicts.push(met);
     let what = match cell.figure {
         Figure::ServerCpu => "CPU",
@@ -389,17 +458,17 @@ fn verdict_on_ratio(cell: &Cell, contenders: &[Contender], verdicts: &mut Vec<bo
         "{what} corio / {}: {ratio:.3} of medians, by round {}; target {:.2}: {}\n",
         best.name,
         Spread::of(by_round).with_decimals(3),
-        cell.ratio_max,
+        ratio_max,
         word(met)
     )
 }
 
 fn verdict_on_enters(cell: &Cell, contenders: &[Contender], verdicts: &mut Vec<bool>) -> String {
-    let corio = contenders.iter().find(|contender| !contender.is_raw());
-    let Some(corio) = corio.filter(|_| cell.connections >= BATCHING_CONNECTIONS) else {
+    let corio = contenders.iter().find(|contender| contender.name == "corio");
+    let batches = cell.connections >= BATCHING_CONNECTIONS && !cell.is_epoll();
+    let Some(enters) = corio.filter(|_| batches).and_then(Contender::enters) else {
         return String::new();
     };
-    let enters = Spread::of(corio.values(|sample| sample.enters_per_request));
     let met = enters.median <= ENTERS_PER_REQUEST_MAX;
     verdicts.push(met);
     let spread = enters.with_decimals(4);

@@ -14,17 +14,11 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Error, Ident, ItemFn, LitStr, Path, Result, Safety, Token};
+use syn::{Error, Ident, ItemFn, LitInt, LitStr, Path, Result, Safety, Token};
 
-/// The drivers that every `#[corio::test]` runs on: the suffix of the test's name, and the
-/// function of `corio::__private` that runs the body. With one entry the test keeps its own
-/// name; with more there is one test for each, `name_suffix`.
-const DRIVERS: &[Driver] = &[Driver { suffix: "uring", runner: "test" }];
-
-struct Driver {
-    suffix: &'static str,
-    runner: &'static str,
-}
+/// The drivers that every `#[corio::test]` runs on: as the attribute and a test's name say it, and
+/// as `corio::Driver` does.
+const DRIVERS: &[(&str, &str)] = &[("uring", "Uring"), ("epoll", "Epoll")];
 
 /// Which of the two attributes is being expanded.
 #[derive(Clone, Copy, PartialEq)]
@@ -63,7 +57,7 @@ fn expand(entry: Entry, arguments: TokenStream, item: TokenStream) -> TokenStrea
     match (arguments, checked) {
         (Ok(arguments), Ok(())) => match entry {
             Entry::Main => expand_main(&arguments, &function),
-            Entry::Test => expand_test(DRIVERS, &arguments, &function),
+            Entry::Test => expand_test(&arguments, &function),
         },
         (Err(error), Ok(())) | (Ok(_), Err(error)) => expand_error(&error, &function),
         (Err(mut error), Err(other)) => {
@@ -83,31 +77,43 @@ fn expand_main(arguments: &Arguments, function: &ItemFn) -> TokenStream {
         }
         Some(BusyPoll::Off) => quote!(|builder| builder.busy_poll(#runtime::BusyPoll::Off)),
     };
+    let start = match &arguments.cores {
+        None => quote!(#runtime::__private::main(#configure, #name())),
+        Some(Cores::All) => quote!(#runtime::__private::main_on(None, #configure, #name)),
+        Some(Cores::Count(count)) => {
+            quote!(#runtime::__private::main_on(Some(#count), #configure, #name))
+        }
+    };
     quote! {
         #(#attrs)*
         #vis fn #name() #output {
             #sig #block
-            #runtime::__private::main(#configure, #name())
+            #start
         }
     }
 }
 
-fn expand_test(drivers: &[Driver], arguments: &Arguments, function: &ItemFn) -> TokenStream {
+/// One test for each driver. A function that is not `async` builds its runtimes itself, and they
+/// get the driver all the same.
+fn expand_test(arguments: &Arguments, function: &ItemFn) -> TokenStream {
     let ItemFn { attrs, vis, sig, block, .. } = function;
     let (body, output, runtime) = (&sig.ident, &sig.output, &arguments.runtime);
-    let tests = drivers.iter().map(|driver| {
-        let name = match drivers {
-            [_] => body.clone(),
-            _ => format_ident!("{body}_{}", driver.suffix),
-        };
-        let runner = Ident::new(driver.runner, Span::call_site());
+    let runner = match sig.asyncness {
+        Some(_) => quote!(test),
+        None => quote!(test_on),
+    };
+    let is_wanted = |name: &str| arguments.driver.as_deref().is_none_or(|only| only == name);
+    let drivers = DRIVERS.iter().filter(|(name, _)| is_wanted(name));
+    let tests = drivers.map(|(suffix, driver)| {
+        let name = format_ident!("{body}_{suffix}");
+        let driver = Ident::new(driver, Span::call_site());
         // The full path, because a user may have imported `corio::test` under the name `test`.
         quote! {
             #[::core::prelude::v1::test]
             #(#attrs)*
             #vis fn #name() #output {
                 #sig #block
-                #runtime::__private::#runner(#body)
+                #runtime::__private::#runner(#runtime::Driver::#driver, #body)
             }
         }
     });
@@ -124,7 +130,7 @@ fn check_function(entry: Entry, function: &ItemFn) -> Result<()> {
     let attribute = entry.attribute();
     let signature = &function.sig;
     let fail = |span, message| Err(Error::new(span, message));
-    if signature.asyncness.is_none() {
+    if entry == Entry::Main && signature.asyncness.is_none() {
         let message =
             format!("`{attribute}` needs an `async fn`: write `async fn {}()`", signature.ident);
         return fail(signature.fn_token.span, message);
@@ -135,7 +141,7 @@ fn check_function(entry: Entry, function: &ItemFn) -> Result<()> {
                 "`{attribute}` takes an `async fn` without arguments: read those of the program \
                  with `std::env::args()`"
             ),
-            Entry::Test => format!("`{attribute}` takes an `async fn` without arguments"),
+            Entry::Test => format!("`{attribute}` takes a function without arguments"),
         };
         return fail(signature.inputs.span(), message);
     }
@@ -163,16 +169,24 @@ enum BusyPoll {
     Off,
 }
 
+enum Cores {
+    All,
+    Count(usize),
+}
+
 /// What stands in the parentheses of the attribute.
 struct Arguments {
     runtime: Path,
     busy_poll: Option<BusyPoll>,
+    cores: Option<Cores>,
+    /// The only driver of a test, for which there is a reason.
+    driver: Option<String>,
 }
 
 impl Arguments {
     fn parse(entry: Entry, input: ParseStream<'_>) -> Result<Self> {
-        let mut runtime = None;
-        let mut busy_poll = None;
+        let (mut runtime, mut busy_poll) = (None, None);
+        let (mut driver, mut reason, mut cores) = (None, None, None);
         while !input.is_empty() {
             let name = input.call(Ident::parse_any)?;
             match (entry, name.to_string().as_str()) {
@@ -184,6 +198,18 @@ impl Arguments {
                     input.parse::<Token![=]>()?;
                     refuse_second(&name, busy_poll.replace(parse_busy_poll(input)?).is_some())?;
                 }
+                (Entry::Main, "cores") => {
+                    input.parse::<Token![=]>()?;
+                    refuse_second(&name, cores.replace(parse_cores(input)?).is_some())?;
+                }
+                (Entry::Test, "driver") => {
+                    input.parse::<Token![=]>()?;
+                    refuse_second(&name, driver.replace(parse_driver(input)?).is_some())?;
+                }
+                (Entry::Test, "reason") => {
+                    input.parse::<Token![=]>()?;
+                    refuse_second(&name, reason.replace(input.parse::<LitStr>()?).is_some())?;
+                }
                 _ => return Err(refuse_argument(entry, &name)),
             }
             if !input.is_empty() {
@@ -191,7 +217,49 @@ impl Arguments {
             }
         }
         let runtime = runtime.unwrap_or_else(default_runtime);
-        Ok(Arguments { runtime, busy_poll })
+        let driver = check_reason(driver, reason)?;
+        Ok(Arguments { runtime, busy_poll, cores, driver })
+    }
+}
+
+fn parse_cores(input: ParseStream<'_>) -> Result<Cores> {
+    const KNOWN: &str = "`cores` takes a number from 1 to 1024, or `\"all\"`";
+    if input.peek(LitStr) {
+        let value = input.parse::<LitStr>()?;
+        return match value.value().as_str() {
+            "all" => Ok(Cores::All),
+            _ => Err(Error::new(value.span(), KNOWN)),
+        };
+    }
+    let value = input.parse::<LitInt>().map_err(|error| Error::new(error.span(), KNOWN))?;
+    match value.base10_parse() {
+        Ok(count @ 1..=1024) => Ok(Cores::Count(count)),
+        _ => Err(Error::new(value.span(), KNOWN)),
+    }
+}
+
+fn parse_driver(input: ParseStream<'_>) -> Result<LitStr> {
+    let value = input.parse::<LitStr>()?;
+    if !DRIVERS.iter().any(|(name, _)| *name == value.value()) {
+        let message = "`driver` takes `\"uring\"` or `\"epoll\"`";
+        return Err(Error::new(value.span(), message));
+    }
+    Ok(value)
+}
+
+/// A test for one driver says why.
+fn check_reason(driver: Option<LitStr>, reason: Option<LitStr>) -> Result<Option<String>> {
+    match (driver, reason) {
+        (None, None) => Ok(None),
+        (Some(driver), Some(reason)) if !reason.value().trim().is_empty() => {
+            Ok(Some(driver.value()))
+        }
+        (Some(driver), _) => {
+            Err(Error::new(driver.span(), "a test for one driver says why: add `reason = \"...\"`"))
+        }
+        (None, Some(reason)) => {
+            Err(Error::new(reason.span(), "`reason` belongs to a `driver`, which is missing"))
+        }
     }
 }
 
@@ -233,17 +301,18 @@ fn refuse_second(name: &Ident, given_before: bool) -> Result<()> {
 fn refuse_argument(entry: Entry, name: &Ident) -> Error {
     let attribute = entry.attribute();
     let message = match (entry, name.to_string().as_str()) {
-        (Entry::Main, "cores") => format!(
-            "`cores` comes with a later release: today `{attribute}` runs one core; remove it"
-        ),
         (Entry::Test, "sim") => format!(
             "`sim` comes with a later release: today `{attribute}` runs on the ring; remove it"
         ),
         (Entry::Main, _) => format!(
-            "unknown argument `{name}` of `{attribute}`: the known ones are `busy_poll` and `crate`"
+            "unknown argument `{name}` of `{attribute}`: the known ones are `cores`, `busy_poll` \
+             and `crate`"
         ),
         (Entry::Test, _) => {
-            format!("unknown argument `{name}` of `{attribute}`: the only known one is `crate`")
+            format!(
+                "unknown argument `{name}` of `{attribute}`: the known ones are `driver`, `reason` \
+                 and `crate`"
+            )
         }
     };
     Error::new(name.span(), message)
@@ -298,47 +367,72 @@ mod tests {
     }
 
     #[test]
-    fn a_test_keeps_its_name_while_there_is_one_driver() {
+    fn main_runs_once_on_many_cores() {
+        for (argument, expected) in [("cores = 4", "Some(4usize)"), ("cores = \"all\"", "None")] {
+            check(
+                Entry::Main,
+                argument,
+                "async fn main() {}",
+                &format!(
+                    "fn main() {{
+                        async fn main() {{}}
+                        ::corio::__private::main_on({expected}, |builder| builder, main)
+                    }}"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn a_test_is_multiplied_by_the_drivers() {
         check(
             Entry::Test,
             "",
             "#[should_panic] async fn hazard() {}",
-            "#[::core::prelude::v1::test] #[should_panic] fn hazard() {
+            "#[::core::prelude::v1::test] #[should_panic] fn hazard_uring() {
                 async fn hazard() {}
-                ::corio::__private::test(hazard)
+                ::corio::__private::test(::corio::Driver::Uring, hazard)
+            }
+            #[::core::prelude::v1::test] #[should_panic] fn hazard_epoll() {
+                async fn hazard() {}
+                ::corio::__private::test(::corio::Driver::Epoll, hazard)
             }",
         );
     }
 
     #[test]
-    fn a_test_is_multiplied_by_the_drivers() {
-        let drivers = [
-            Driver { suffix: "uring", runner: "test_uring" },
-            Driver { suffix: "epoll", runner: "test_epoll" },
-        ];
-        let function = syn::parse2(tokens("async fn hazard() {}")).expect("a function");
-        let arguments = Arguments { runtime: default_runtime(), busy_poll: None };
-        let expansion = expand_test(&drivers, &arguments, &function).to_string();
-        for part in ["fn hazard_uring ()", "test_uring (hazard)", "fn hazard_epoll ()"] {
-            assert!(expansion.contains(part), "no `{part}` in:\n{expansion}");
-        }
+    fn a_test_for_one_driver_says_why() {
+        check(
+            Entry::Test,
+            "driver = \"uring\", reason = \"it fills the completion queue\"",
+            "fn hazard() {}",
+            "#[::core::prelude::v1::test] fn hazard_uring() {
+                fn hazard() {}
+                ::corio::__private::test_on(::corio::Driver::Uring, hazard)
+            }",
+        );
+        let why = "a test for one driver says why: add `reason = \"...\"`";
+        check_error(Entry::Test, "driver = \"epoll\"", "fn hazard() {}", why);
+        check_error(Entry::Test, "driver = \"epoll\", reason = \" \"", "fn hazard() {}", why);
+        let unknown = "`driver` takes `\"uring\"` or `\"epoll\"`";
+        check_error(Entry::Test, "driver = \"kqueue\"", "fn hazard() {}", unknown);
+        let alone = "`reason` belongs to a `driver`, which is missing";
+        check_error(Entry::Test, "reason = \"x\"", "fn hazard() {}", alone);
     }
 
     #[test]
     fn arguments_are_checked() {
         let main = "async fn main() {}";
-        check_error(
-            Entry::Main,
-            "cores = 4",
-            main,
-            "`cores` comes with a later release: today `#[corio::main]` runs one core; remove it",
-        );
+        let cores = "`cores` takes a number from 1 to 1024, or `\"all\"`";
+        for wrong in ["cores = 0", "cores = 1025", "cores = \"some\"", "cores = x"] {
+            check_error(Entry::Main, wrong, main, cores);
+        }
         check_error(
             Entry::Main,
             "flavor = \"x\"",
             main,
-            "unknown argument `flavor` of `#[corio::main]`: the known ones are `busy_poll` and \
-             `crate`",
+            "unknown argument `flavor` of `#[corio::main]`: the known ones are `cores`, \
+             `busy_poll` and `crate`",
         );
         check_error(
             Entry::Main,
@@ -352,7 +446,8 @@ mod tests {
             Entry::Test,
             "busy_poll = \"off\"",
             main,
-            "unknown argument `busy_poll` of `#[corio::test]`: the only known one is `crate`",
+            "unknown argument `busy_poll` of `#[corio::test]`: the known ones are `driver`, \
+             `reason` and `crate`",
         );
     }
 

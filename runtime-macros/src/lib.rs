@@ -36,6 +36,8 @@ mod select;
 ///
 /// # Arguments
 ///
+/// * `cores = "all"` or `cores = 4`: runs the body once, on the first of so many cores, see
+///   `corio::cores::Cores`; the others serve what is spawned on them, and end with it.
 /// * `busy_poll = "adaptive"` or `busy_poll = "off"`: whether the loop looks for events in user
 ///   space for a moment before it sleeps, see `Builder::busy_poll`. Without it, the builder's own
 ///   default holds.
@@ -74,7 +76,9 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::main(arguments.into(), item.into()).into()
 }
 
-/// Makes an `async fn` an ordinary `#[test]` that runs on a corio runtime of its own.
+/// Makes a function two ordinary tests, one for each driver: `name_uring` and `name_epoll`. The
+/// body of an `async fn` runs on a corio runtime of its own; any other function builds its runtimes
+/// itself, and those that it builds on the test's thread get the driver.
 ///
 /// ```
 /// #[corio::test]
@@ -105,13 +109,18 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Arguments
 ///
+/// * `driver = "uring"` or `"epoll"` with `reason = "..."`: a test for one driver only, which says
+///   why.
 /// * `crate = path`: where corio is, for crates that have it under another name. The default
 ///   is `::corio`.
 ///
+/// Where io_uring is not to be had, `cargo test epoll` runs the tests that can run. A driver that
+/// the environment forces with `CORIO_DRIVER` fails the tests for the other one, and says so.
+///
 /// # Misuse
 ///
-/// The function must be a plain `async fn` without arguments, and must not carry `#[test]`
-/// itself. Anything else is a compile error that says what to write.
+/// The function must be plain and without arguments, and must not carry `#[test]` itself. Anything
+/// else is a compile error that says what to write.
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     entry::test(arguments.into(), item.into()).into()

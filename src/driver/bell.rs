@@ -5,6 +5,7 @@ use std::io;
 use std::mem;
 use std::os::fd::RawFd;
 
+use super::refusal::explain_shortage;
 use super::socket::check;
 
 /// An eventfd that other threads ring to wake a sleeping core.
@@ -19,7 +20,7 @@ impl Bell {
     pub(crate) fn new() -> io::Result<Bell> {
         // SAFETY: [plain-call] no memory is passed.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        check(fd).map(Bell)
+        check(fd).map(Bell).map_err(explain_shortage)
     }
 
     pub(crate) fn raw(self) -> RawFd {

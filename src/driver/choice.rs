@@ -5,12 +5,14 @@
 //! lack of *resources* (locked memory, descriptors) is never answered by a silent change of driver:
 //! a smaller ring is tried, and then the start is refused with the numbers and the cure.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 
 use super::epoll::Epoll;
-use super::trial::{self, RingSize};
+use super::refusal;
+use super::trial::RingSize;
 use super::uring::Uring;
 use super::{AnyDriver, Features, Pools};
 
@@ -50,20 +52,64 @@ pub(crate) struct Choice {
     pub(crate) fell_back: Option<io::Error>,
 }
 
+thread_local! {
+    /// The driver of all runtimes that this thread builds, for a test that runs once on each.
+    static OF_THIS_THREAD: Cell<Option<Driver>> = const { Cell::new(None) };
+}
+
+/// Runs a test whose runtimes all get this driver, if this thread builds them.
+///
+/// # Panics
+///
+/// If the environment forces another driver: the test would not show what its name says.
+#[track_caller]
+pub(crate) fn with_driver<T>(driver: Driver, test: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Driver>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OF_THIS_THREAD.set(self.0);
+        }
+    }
+    if let Ok(Some(forced)) = driver_variable() {
+        let (own, forced) = (driver.name(), forced.name());
+        assert!(
+            own == forced,
+            "this test is for {own}, and CORIO_DRIVER forces {forced}: unset it, or run only the \
+             tests for that driver with `cargo test {forced}`"
+        );
+    }
+    let _restore = Restore(OF_THIS_THREAD.replace(Some(driver)));
+    test()
+}
+
 /// The driver that was asked for, or the best that starts. `CORIO_DRIVER` has the last word.
 pub(crate) fn choose(
     wanted: Option<Driver>,
     size: RingSize,
     pools: &Rc<Pools>,
 ) -> io::Result<Choice> {
-    match driver_variable()?.or(wanted) {
+    match OF_THIS_THREAD.get().or(driver_variable()?).or(wanted) {
         Some(Driver::Uring) => uring(size, pools),
         Some(Driver::Epoll) => epoll(pools, None),
-        None => match uring(size, pools) {
-            Err(error) if trial::is_unavailable(&error) => epoll(pools, Some(error)),
-            chosen => chosen,
-        },
+        None => best(size, pools),
     }
+}
+
+/// The ring if it starts, decided once a process: cores of one group must not differ in it, also
+/// where the machine's settings change between two of them.
+fn best(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
+    static DECIDED: Mutex<Option<Driver>> = Mutex::new(None);
+    let mut decided = DECIDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let choice = match *decided {
+        Some(Driver::Uring) => uring(size, pools)?,
+        Some(Driver::Epoll) => epoll(pools, None)?,
+        None => match uring(size, pools) {
+            Err(error) if refusal::is_unavailable(&error) => epoll(pools, Some(error))?,
+            chosen => chosen?,
+        },
+    };
+    *decided = Some(choice.features.driver());
+    Ok(choice)
 }
 
 fn uring(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
@@ -73,7 +119,9 @@ fn uring(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
 }
 
 fn epoll(pools: &Rc<Pools>, fell_back: Option<io::Error>) -> io::Result<Choice> {
-    let driver = AnyDriver::Epoll(Box::new(Epoll::new(pools)?));
+    let epoll =
+        Epoll::new(pools).map_err(|error| refusal::explain_epoll(error, fell_back.as_ref()))?;
+    let driver = AnyDriver::Epoll(Box::new(epoll));
     Ok(Choice { driver, features: Features::epoll(), fell_back })
 }
 

@@ -1,8 +1,9 @@
-//! What a worker's thread needs before it works: the CPUs of the whole process, and no signals.
+//! What a thread needs that a core starts: the CPUs of the whole process, and for a worker no
+//! signals.
 //!
 //! A thread inherits both from the one that starts it, which is a core's: pinned to one CPU, where
-//! a worker would take its time away, and perhaps with a signalfd, which misses a signal that a
-//! worker takes.
+//! a worker would take its time away and another core could not be pinned to its own, and perhaps
+//! with a signalfd, which misses a signal that a worker takes.
 #![allow(unsafe_code)] // System calls.
 
 use std::io;
@@ -26,7 +27,7 @@ impl CpuSet {
     }
 
     /// Has this thread run on them. Where the kernel refuses, it runs where it ran.
-    pub(super) fn use_here(&self) {
+    pub(crate) fn use_here(&self) {
         let length = mem::size_of_val(&self.0);
         // SAFETY: [plain-call] the set is valid for its length.
         unsafe { libc::sched_setaffinity(0, length, &raw const self.0) };

@@ -59,7 +59,7 @@ impl Feature {
     ];
 
     /// The kernel's name in lower case, which `CORIO_DISABLE` takes.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Feature::SingleIssuer => "single_issuer",
             Feature::DeferTaskrun => "defer_taskrun",
@@ -99,6 +99,8 @@ pub enum FeatureState {
 pub struct Features {
     driver: Driver,
     states: [FeatureState; Feature::ALL.len()],
+    /// Entries of the two queues; none before there is a ring.
+    entries: (u32, u32),
 }
 
 impl Features {
@@ -109,8 +111,7 @@ impl Features {
     }
 
     fn without(disabled: &str) -> io::Result<Features> {
-        let mut features =
-            Features { driver: Driver::Uring, states: [FeatureState::Works; Feature::ALL.len()] };
+        let mut features = Features::all();
         for name in disabled.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let Some(feature) = Feature::ALL.into_iter().find(|it| it.name() == name) else {
                 let known: Vec<_> = Feature::ALL.iter().map(|it| it.name()).collect();
@@ -128,16 +129,31 @@ impl Features {
         Ok(features)
     }
 
-    /// Those of a driver that is no ring.
-    #[cfg(test)]
+    fn of(driver: Driver, state: FeatureState) -> Features {
+        Features { driver, states: [state; Feature::ALL.len()], entries: (0, 0) }
+    }
+
+    /// Everything, before it was tried.
+    pub(super) fn all() -> Features {
+        Features::of(Driver::Uring, FeatureState::Works)
+    }
+
+    /// Those of a ring that has none.
     pub(crate) fn none() -> Features {
-        Features { driver: Driver::Uring, states: [FeatureState::Absent; Feature::ALL.len()] }
+        Features::of(Driver::Uring, FeatureState::Absent)
+    }
+
+    /// Whether this kernel is older than 6.1: a ring that works off its completions by interrupts
+    /// costs more than epoll. (Switched off for a trial is another matter.)
+    pub(super) fn lacks_the_base(&self) -> bool {
+        [Feature::SingleIssuer, Feature::DeferTaskrun]
+            .into_iter()
+            .any(|feature| self.state(feature) == FeatureState::Absent)
     }
 
     /// What the epoll driver does: standing operations and pools, without the ring.
     pub(super) fn epoll() -> Features {
-        let mut features =
-            Features { driver: Driver::Epoll, states: [FeatureState::Absent; Feature::ALL.len()] };
+        let mut features = Features::of(Driver::Epoll, FeatureState::Absent);
         for feature in [
             Feature::PbufRing,
             Feature::RecvMultishot,
@@ -152,6 +168,21 @@ impl Features {
     /// The driver under the loop.
     pub fn driver(&self) -> Driver {
         self.driver
+    }
+
+    /// Entries of the submission queue: what the builder asked for, or less where memory may not be
+    /// locked for it; 0 on epoll.
+    pub fn ring_entries(&self) -> u32 {
+        self.entries.0
+    }
+
+    /// Entries of the completion queue, likewise.
+    pub fn completion_entries(&self) -> u32 {
+        self.entries.1
+    }
+
+    pub(super) fn set_entries(&mut self, submissions: u32, completions: u32) {
+        self.entries = (submissions, completions);
     }
 
     /// Takes out what stands on something that is not there, or is not needed beside it.

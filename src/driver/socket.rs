@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::{Address, AnyDriver, Payload};
+use super::{Address, AnyDriver, Limit, Payload};
 
 /// A socket option in the kernel's words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -197,15 +197,13 @@ pub(crate) fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// RLIMIT_MEMLOCK for a person.
-pub(super) fn memlock_limit() -> String {
+/// A resource limit, by the kernel's number for it.
+pub(super) fn limit(resource: libc::__rlimit_resource_t) -> Limit {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: [plain-call] `limit` is a valid place for the result.
-    unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    match limit.rlim_cur {
-        libc::RLIM_INFINITY => "unlimited".to_owned(),
-        bytes => format!("{} KiB", bytes / 1024),
-    }
+    unsafe { libc::getrlimit(resource, &raw mut limit) };
+    let finite = |value: libc::rlim_t| (value != libc::RLIM_INFINITY).then_some(value);
+    Limit { soft: finite(limit.rlim_cur), hard: finite(limit.rlim_max) }
 }
 
 /// A listener for trials: on an address that the kernel picks in the abstract namespace, which
@@ -215,7 +213,7 @@ pub(super) fn trial_listener() -> io::Result<OwnedFd> {
     trial_listener_of(libc::AF_UNIX).or_else(|_| trial_listener_of(libc::AF_INET))
 }
 
-fn trial_listener_of(family: i32) -> io::Result<OwnedFd> {
+pub(super) fn trial_listener_of(family: i32) -> io::Result<OwnedFd> {
     let socket = trial_socket(family)?;
     let loopback = Address::from(&SocketAddr::from(([127, 0, 0, 1], 0)));
     let length = match family {
@@ -235,14 +233,20 @@ fn trial_listener_of(family: i32) -> io::Result<OwnedFd> {
 
 /// A client of [`trial_listener`], waiting in its backlog.
 pub(super) fn trial_connect(listener: &OwnedFd) -> io::Result<OwnedFd> {
-    let mut address = Address::empty();
-    let length: *mut libc::socklen_t = address.length_mut();
-    // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
-    check(unsafe { libc::getsockname(listener.as_raw_fd(), address.as_mut_ptr(), length) })?;
+    let address = trial_address(listener)?;
     let client = trial_socket(address.family())?;
     // SAFETY: [plain-call] the address is valid for its length.
     check(unsafe { libc::connect(client.as_raw_fd(), address.as_ptr(), address.length()) })?;
     Ok(client)
+}
+
+/// Where a trial's listener is reached.
+pub(super) fn trial_address(listener: &OwnedFd) -> io::Result<Address> {
+    let mut address = Address::empty();
+    let length: *mut libc::socklen_t = address.length_mut();
+    // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
+    check(unsafe { libc::getsockname(listener.as_raw_fd(), address.as_mut_ptr(), length) })?;
+    Ok(address)
 }
 
 /// The other end of [`trial_connect`].
@@ -264,7 +268,7 @@ pub(super) fn trial_send(socket: &OwnedFd) -> io::Result<()> {
     check(sent as i32).map(drop)
 }
 
-fn trial_socket(family: i32) -> io::Result<OwnedFd> {
+pub(super) fn trial_socket(family: i32) -> io::Result<OwnedFd> {
     // SAFETY: [plain-call] no memory is passed.
     let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: [fd-is-ours] the kernel just made this descriptor for us.

@@ -1,18 +1,20 @@
-//! Start: a ladder of trials, from the best ring down, and errors that explain themselves.
+//! Start: the best ring that this kernel gives, found by trials.
 //!
 //! Each feature is tried with a real operation on a small ring, once a process; versions are never
-//! compared, since distributions port features back. A refusal of the ring itself names the fact,
-//! the likely cause and the cure.
+//! compared, since distributions port features back. There is one trial for each feature, which
+//! the start and `corio probe` share: here are the machinery and the trials of what corio uses, in
+//! `probe/` those of what it could use. Why a ring is refused is told by `refusal.rs`.
 #![allow(unsafe_code)] // The trial ring's own submissions, and registration of the pools.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 
+use super::refusal::{self, is_shortage};
 use super::socket;
 use super::uring::group_number;
 use super::{BufferConfig, Feature, FeatureState, Features, Group, Pools, now_ns};
@@ -30,16 +32,24 @@ impl Default for RingSize {
     }
 }
 
+impl RingSize {
+    /// What is tried where memory may not be locked for this size.
+    pub(super) fn smaller(self) -> [RingSize; 2] {
+        let quarter = RingSize { completions: (self.completions / 4).max(1), ..self };
+        [quarter, RingSize { submissions: (self.submissions / 4).max(1), ..quarter }]
+    }
+}
+
 const TRIAL_SIZE: RingSize = RingSize { submissions: 8, completions: 32 };
 
-/// Set-up flags, the newest first: the ladder gives them up in this order.
-const LADDER: [Feature; 6] = [
-    Feature::NoSqarray,
-    Feature::DeferTaskrun,
-    Feature::SingleIssuer,
-    Feature::TaskrunFlag,
-    Feature::CoopTaskrun,
-    Feature::SubmitAll,
+/// The features that are flags of a ring's set-up, with what each cannot stand without.
+const FLAGS: [(Feature, Option<Feature>); 6] = [
+    (Feature::SingleIssuer, None),
+    (Feature::DeferTaskrun, Some(Feature::SingleIssuer)),
+    (Feature::CoopTaskrun, None),
+    (Feature::TaskrunFlag, Some(Feature::CoopTaskrun)),
+    (Feature::SubmitAll, None),
+    (Feature::NoSqarray, None),
 ];
 
 /// What works here. Tried once a process; a refusal is tried anew each time.
@@ -49,26 +59,80 @@ pub(super) fn features() -> io::Result<Features> {
         return Ok(*features);
     }
     let mut features = Features::wanted()?;
-    let mut ring = climb_down(&mut features)?;
-    try_operations(&mut ring, &mut features)?;
+    let explain = |error: io::Error| refusal::explain(&error, RingSize::default());
+    let mut ring = set_up_for_trial(&mut features).map_err(explain)?;
+    if features.lacks_the_base() {
+        return Err(explain(io::Error::from_raw_os_error(libc::EINVAL)));
+    }
+    let nop = ask(&mut ring, &opcode::Nop::new().build(), 1).map_err(explain)?;
+    if nop != [(0, false)] {
+        let text = format!("io_uring is refused: a no-op answered {nop:?}; cure: report this");
+        return Err(io::Error::other(text));
+    }
+    for feature in Feature::ALL {
+        let Trial::Operation(trial) = trial_of(feature) else { continue };
+        if features.has(feature) && !judge(trial(&mut ring)).map_err(explain)? {
+            features.set(feature, FeatureState::Absent);
+        }
+    }
     features.settle();
     Ok(*FEATURES.get_or_init(|| features))
 }
 
-/// Gives up one set-up flag after the other until the kernel takes the ring.
-fn climb_down(features: &mut Features) -> io::Result<IoUring> {
-    for rung in LADDER {
-        match set_up(features, TRIAL_SIZE) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                if features.has(rung) {
-                    features.set(rung, FeatureState::Absent);
-                    features.settle();
-                }
-            }
-            other => return other.map_err(|error| explain_refusal(&error)),
+/// All flags at once; if the kernel does not know them all, each by itself.
+fn set_up_for_trial(features: &mut Features) -> io::Result<IoUring> {
+    match set_up_patiently(features, TRIAL_SIZE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        answer => return answer,
+    }
+    for (feature, _) in FLAGS {
+        if features.has(feature) && !try_flag(feature)? {
+            features.set(feature, FeatureState::Absent);
+            features.settle();
         }
     }
-    set_up(features, TRIAL_SIZE).map_err(|error| explain_refusal(&error))
+    set_up_patiently(features, TRIAL_SIZE)
+}
+
+/// A ring with this flag, and with nothing that it can stand without.
+pub(super) fn try_flag(feature: Feature) -> io::Result<bool> {
+    let mut features = Features::none();
+    let base = FLAGS.iter().find(|(flag, _)| *flag == feature).and_then(|(_, base)| *base);
+    for flag in [Some(feature), base].into_iter().flatten() {
+        features.set(flag, FeatureState::Works);
+    }
+    match set_up_patiently(&features, TRIAL_SIZE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+        answer => answer.map(|_| true),
+    }
+}
+
+/// A small ring for trials, with the flags that work here.
+pub(super) fn trial_ring() -> io::Result<IoUring> {
+    let mut features = Features::all();
+    set_up_for_trial(&mut features)
+}
+
+/// The pauses after which a ring is asked for again that found no memory to lock.
+const PAUSES_MS: [u64; 5] = [2, 4, 8, 16, 32];
+
+/// Tries again where memory may not be locked: the kernel gives back what a closed ring had locked
+/// some 10 to 40 ms later, and says nothing when. A smaller ring than there is room for, or none,
+/// would be the worse answer.
+pub(super) fn patiently<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for pause_ms in PAUSES_MS {
+        match attempt() {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                std::thread::sleep(Duration::from_millis(pause_ms));
+            }
+            answer => return answer,
+        }
+    }
+    attempt()
+}
+
+fn set_up_patiently(features: &Features, size: RingSize) -> io::Result<IoUring> {
+    patiently(|| set_up(features, size))
 }
 
 fn set_up(features: &Features, size: RingSize) -> io::Result<IoUring> {
@@ -95,100 +159,15 @@ fn set_up(features: &Features, size: RingSize) -> io::Result<IoUring> {
     builder.build(size.submissions)
 }
 
-/// The ring of a core: of this size, or smaller if memory may not be locked for it.
+/// The ring of a core.
 pub(super) fn build_ring(features: &Features, size: RingSize) -> io::Result<IoUring> {
-    let quarter = RingSize { completions: (size.completions / 4).max(1), ..size };
-    let small = RingSize { submissions: (size.submissions / 4).max(1), ..quarter };
-    let mut refusal = None;
-    for size in [size, quarter, small] {
-        match set_up(features, size) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => refusal = Some(error),
-            other => return other.map_err(|error| explain_refusal(&error)),
-        }
-    }
-    let error = refusal.unwrap_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM));
-    Err(explain_refusal(&error))
-}
-
-/// The refusal of a ring, with its likely cause and its cure. The kind is the kernel's.
-fn explain_refusal(error: &io::Error) -> io::Error {
-    let text = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            let switch = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-            match switch.as_deref().map(str::trim) {
-                Ok(level @ ("1" | "2")) => format!(
-                    "io_uring is refused (EPERM): `kernel.io_uring_disabled` is {level}; cure: \
-                     `sysctl kernel.io_uring_disabled=0`"
-                ),
-                _ => "io_uring is refused (EPERM): likely a seccomp profile or a security module, \
-                      as in containers by default; cure: run with a profile that allows \
-                      io_uring_setup, io_uring_enter and io_uring_register"
-                    .to_owned(),
-            }
-        }
-        Some(libc::ENOSYS) => "io_uring is refused (ENOSYS): the kernel is built without it, or a \
-                               seccomp profile hides it; cure: a kernel from 6.1 on, or a profile \
-                               that allows io_uring_setup"
-            .to_owned(),
-        Some(libc::EOPNOTSUPP) => "io_uring is refused (EOPNOTSUPP): the host or sandbox does not \
-                                   support it; cure: run outside that sandbox"
-            .to_owned(),
-        Some(libc::ENOMEM) => format!(
-            "io_uring is refused (ENOMEM): the ring needs about {} KiB of locked memory and \
-             RLIMIT_MEMLOCK is {}; cure: raise it (`ulimit -l`, systemd `LimitMEMLOCK=`), or make \
-             the ring smaller (`Builder::ring_entries`, `Builder::completion_entries`)",
-            ring_memory_bytes(RingSize::default()).div_ceil(1024),
-            socket::memlock_limit()
-        ),
-        Some(libc::EMFILE | libc::ENFILE) => "the ring needs a descriptor and none is left \
-                                              (EMFILE): likely RLIMIT_NOFILE; cure: `ulimit -n`"
-            .to_owned(),
-        Some(libc::EINVAL) => "io_uring is refused (EINVAL): the kernel is older than 5.19; cure: \
-                               a kernel from 6.1 on"
-            .to_owned(),
-        _ => format!("io_uring is refused: {error}"),
-    };
-    let number = error.raw_os_error().unwrap_or(0);
-    io::Error::new(error.kind(), Refusal { number, text })
-}
-
-/// The refusal of a ring: what the kernel answered, and what to say of it.
-#[derive(Debug)]
-struct Refusal {
-    number: i32,
-    text: String,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// Whether the ring cannot be had here at all, rather than for want of resources.
-pub(super) fn is_unavailable(error: &io::Error) -> bool {
-    let refusal = error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>());
-    refusal.is_some_and(|refusal| {
-        let unavailable = [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EOPNOTSUPP, libc::EINVAL];
-        unavailable.contains(&refusal.number)
-    })
-}
-
-/// Memory that a ring of this size locks: both queues and the pools' rings.
-fn ring_memory_bytes(size: RingSize) -> usize {
-    let pages = |bytes: usize| bytes.next_multiple_of(4096);
-    let pools = BufferConfig::default();
-    pages(size.submissions as usize * 64)
-        + pages(size.completions as usize * 16 + 256)
-        + pages(usize::from(pools.count_max) * 16)
-        + pages(usize::from(pools.large_count_max) * 16)
+    set_up(features, size).map_err(|error| refusal::explain(&error, size))
 }
 
 /// Registers the rings of both pools. A refusal for want of memory leaves receives without pools.
 pub(super) fn register_pools(
     submitter: &Submitter<'_>,
+    size: RingSize,
     pools: &Pools,
     features: &mut Features,
 ) -> io::Result<()> {
@@ -203,7 +182,7 @@ pub(super) fn register_pools(
         if let Err(error) = registered {
             pool.drop_ring();
             if error.raw_os_error() == Some(libc::ENOMEM) {
-                return Err(explain_refusal(&error));
+                return Err(refusal::explain(&error, size));
             }
             features.set(Feature::PbufRing, FeatureState::Absent);
             features.settle();
@@ -213,14 +192,43 @@ pub(super) fn register_pools(
     Ok(())
 }
 
-/// Whether a feature works, by a real operation.
-type Trial = fn(&mut IoUring) -> io::Result<bool>;
+/// How to find out whether a feature works.
+#[derive(Clone, Copy)]
+pub(super) enum Trial {
+    /// Set a ring up with it.
+    Flag(Feature),
+    /// Use it on a ring.
+    Operation(Operation),
+}
+
+/// A real operation on a trial ring. False, or an error's number, if it does not work.
+pub(super) type Operation = fn(&mut IoUring) -> io::Result<bool>;
+
+/// The trial of a feature that corio uses.
+pub(super) const fn trial_of(feature: Feature) -> Trial {
+    let operation: Operation = match feature {
+        Feature::SingleIssuer
+        | Feature::DeferTaskrun
+        | Feature::CoopTaskrun
+        | Feature::TaskrunFlag
+        | Feature::NoSqarray
+        | Feature::SubmitAll => return Trial::Flag(feature),
+        Feature::RegisteredRing => try_registered_ring,
+        Feature::AbsTimer => try_abs_timer,
+        Feature::NoIowait => try_no_iowait,
+        Feature::PollMultishot => try_poll_multishot,
+        Feature::AcceptMultishot => try_accept_multishot,
+        Feature::PbufRing => try_pbuf_ring,
+        Feature::RecvMultishot => try_recv_multishot,
+    };
+    Trial::Operation(operation)
+}
 
 /// A trial: what the operation answered, and whether it went on.
-type Answers = Vec<(i32, bool)>;
+pub(super) type Answers = Vec<(i32, bool)>;
 
 /// Submits one entry, waits up to 100 ms for `count` completions, and returns what came.
-fn ask(ring: &mut IoUring, entry: &squeue::Entry, count: usize) -> io::Result<Answers> {
+pub(super) fn ask(ring: &mut IoUring, entry: &squeue::Entry, count: usize) -> io::Result<Answers> {
     // SAFETY: [slot-keeps-memory] trial entries point to nothing, or to memory of the caller that
     // outlives this call, at whose end the ring is idle again or is dropped.
     let pushed = unsafe { ring.submission().push(entry) };
@@ -239,52 +247,26 @@ fn ask(ring: &mut IoUring, entry: &squeue::Entry, count: usize) -> io::Result<An
     Ok(completions.map(|entry| (entry.result(), cqueue::more(entry.flags()))).collect())
 }
 
-fn try_operations(ring: &mut IoUring, features: &mut Features) -> io::Result<()> {
-    let nop = ask(ring, &opcode::Nop::new().build(), 1);
-    let nop = nop.map_err(|error| explain_refusal(&error))?;
-    if nop != [(0, false)] {
-        let text = format!("io_uring is refused: a no-op answered {nop:?}; cure: report this");
-        return Err(io::Error::other(text));
-    }
-    let trials: [(Feature, Trial); 7] = [
-        (Feature::RegisteredRing, try_registered_ring),
-        (Feature::AbsTimer, try_abs_timer),
-        (Feature::NoIowait, try_no_iowait),
-        (Feature::PollMultishot, try_poll_multishot),
-        (Feature::AcceptMultishot, try_accept_multishot),
-        (Feature::PbufRing, try_pbuf_ring),
-        (Feature::RecvMultishot, try_recv_multishot),
-    ];
-    for (feature, trial) in trials {
-        if features.has(feature) && !judge(trial(ring))? {
-            features.set(feature, FeatureState::Absent);
-        }
-    }
-    Ok(())
-}
-
 /// A feature that cannot be tried, say for a filter on the calls that its trial makes, is not used.
 /// But a want of descriptors or memory says nothing about it, and passes: that refuses the start,
 /// and the next one tries again.
 fn judge(tried: io::Result<bool>) -> io::Result<bool> {
     match tried {
         Ok(works) => Ok(works),
-        Err(error) if error.raw_os_error().is_some_and(is_shortage) => Err(explain_refusal(&error)),
+        Err(error) if error.raw_os_error().is_some_and(is_shortage) => Err(error),
         Err(error) if error.raw_os_error().is_some() => Ok(false),
         Err(explained) => Err(explained),
     }
 }
 
-fn is_shortage(error: i32) -> bool {
-    [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].contains(&error)
-}
-
 fn try_registered_ring(ring: &mut IoUring) -> io::Result<bool> {
     let mut submitter = ring.submitter();
-    Ok(submitter.register_ring_fd().is_ok() && submitter.unregister_ring_fd().is_ok())
+    submitter.register_ring_fd()?;
+    submitter.unregister_ring_fd()?;
+    Ok(true)
 }
 
-fn try_wait(ring: &mut IoUring, flags: EnterFlags, time_ns: u64) -> io::Result<bool> {
+pub(super) fn try_wait(ring: &mut IoUring, flags: EnterFlags, time_ns: u64) -> io::Result<bool> {
     let time = Timespec::new().sec(time_ns / 1_000_000_000).nsec((time_ns % 1_000_000_000) as u32);
     let args = SubmitArgs::new().timespec(&time);
     let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG | flags;
@@ -307,7 +289,7 @@ fn try_no_iowait(ring: &mut IoUring) -> io::Result<bool> {
 }
 
 /// A multishot that was heard of once must say that it goes on.
-fn goes_on(answers: &Answers) -> io::Result<bool> {
+pub(super) fn goes_on(answers: &Answers) -> io::Result<bool> {
     match answers.first() {
         Some((result, more)) if *result >= 0 => Ok(*more),
         Some((error, _)) => Err(io::Error::from_raw_os_error(-error)),
@@ -340,7 +322,7 @@ fn try_accept_multishot(ring: &mut IoUring) -> io::Result<bool> {
     goes_on(&answers)
 }
 
-fn trial_pools() -> io::Result<Pools> {
+pub(super) fn trial_pools() -> io::Result<Pools> {
     Pools::new(&BufferConfig {
         size_bytes: 4096,
         initial_count: 2,
@@ -368,7 +350,7 @@ fn try_recv_multishot(ring: &mut IoUring) -> io::Result<bool> {
 }
 
 /// Runs a trial with a registered pool; false if the kernel would not register it.
-fn with_trial_pool(
+pub(super) fn with_trial_pool(
     ring: &mut IoUring,
     trial: impl FnOnce(&mut IoUring) -> io::Result<bool>,
 ) -> io::Result<bool> {
@@ -385,29 +367,13 @@ fn with_trial_pool(
             ring.submitter().unregister_buf_ring(group)?;
             answer
         }
-        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(explain_refusal(&error)),
-        Err(_) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
 /// Cancels the trial's operation and takes its last completions out.
-fn end(ring: &mut IoUring, user_data: u64) -> io::Result<()> {
+pub(super) fn end(ring: &mut IoUring, user_data: u64) -> io::Result<()> {
     let answers = ask(ring, &opcode::AsyncCancel::new(user_data).build(), 2)?;
     debug_assert!(!answers.is_empty());
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sixty_cores_fit_under_the_usual_limit_of_locked_memory() {
-        let bytes = ring_memory_bytes(RingSize::default());
-        assert!(bytes <= 128 << 10, "one core locks {bytes} bytes");
-        assert!(60 * bytes <= 8 << 20);
-        let pools = BufferConfig::default();
-        let initial_bytes = usize::from(pools.initial_count) * pools.size_bytes;
-        assert!(initial_bytes <= 1 << 20, "{initial_bytes} bytes of buffers at the start");
-    }
 }

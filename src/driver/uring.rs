@@ -72,13 +72,26 @@ impl Drop for LeakedRing {
 }
 
 impl Uring {
-    /// Sets up a ring of this size with all features that work here, and offers it the pools.
+    /// Sets up a ring with all features that work here, and offers it the pools: of this size, or
+    /// smaller if memory may not be locked for it. A refusal names the size that was asked for.
     pub(crate) fn new(size: RingSize, pools: &Rc<Pools>) -> io::Result<Uring> {
-        let mut features = trial::features()?;
+        let features = trial::features()?;
+        let is_tight = |error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory;
+        let attempt = |size| trial::patiently(|| Uring::of_size(size, features, pools));
+        match attempt(size) {
+            Err(error) if is_tight(&error) => {
+                size.smaller().into_iter().find_map(|size| attempt(size).ok()).ok_or(error)
+            }
+            answer => answer,
+        }
+    }
+
+    fn of_size(size: RingSize, mut features: Features, pools: &Rc<Pools>) -> io::Result<Uring> {
         let ring = NonNull::from(Box::leak(Box::new(trial::build_ring(&features, size)?)));
         let leaked = LeakedRing(ring);
         // SAFETY: [ring-outlives-queues] the one reference made from the leaked box.
         let ring: &'static mut IoUring = unsafe { &mut *ring.as_ptr() };
+        features.set_entries(ring.params().sq_entries(), ring.params().cq_entries());
         let (mut submitter, submissions, completions) = ring.split();
         // A thread has sixteen places for registered rings; the seventeenth runtime does without.
         if features.has(Feature::RegisteredRing) && submitter.register_ring_fd().is_err() {
@@ -99,7 +112,7 @@ impl Uring {
             pools: Rc::clone(pools),
         };
         if uring.features.has(Feature::PbufRing) {
-            trial::register_pools(&uring.submitter, pools, &mut uring.features)?;
+            trial::register_pools(&uring.submitter, size, pools, &mut uring.features)?;
         }
         Ok(uring)
     }

@@ -9,7 +9,7 @@
 //! ```text
 //!   Place ─▶ Values { number, entries ─▶ [(variable, value), ...] }
 //!                                 ▲
-//!   Place ─▶ Values { number', ───┘      a copy: entries are shared until one of the two is written
+//!   Place ─▶ Values { number', ───┘      a copy: entries are shared until one is written
 //! ```
 //!
 //! Nothing here runs foreign code: values are counted pointers, and one that is replaced is given

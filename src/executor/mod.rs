@@ -10,11 +10,16 @@
 //!
 //! The executor knows operations and their receivers; it does not know what a stream is.
 
+pub(crate) mod calls;
 pub(crate) mod context;
 pub(crate) mod inbox;
+pub(crate) mod join_error;
 pub(crate) mod operation;
 mod ready;
 mod report;
+mod running;
+pub(crate) mod scope;
+pub(crate) mod scoped;
 pub(crate) mod slots;
 #[cfg(test)]
 mod slots_tests;
@@ -27,19 +32,17 @@ pub(crate) mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
-use std::panic::Location;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
+pub use join_error::JoinError;
 pub use report::Unhandled;
 pub(crate) use report::{
-    UnhandledHook, contain, dispose, orphaned_job_panicked, panic_text, print, print_start_error,
+    UnhandledHook, contain, dispose, orphaned_job_panicked, print, print_line, print_start_error,
     report_job_panic_without_core,
 };
-pub use task::JoinError;
 pub use teardown::CloseReport;
 pub use turn::BusyPoll;
 
@@ -49,9 +52,10 @@ use crate::driver::{
 };
 use context::Place;
 use ready::Tasks;
+use scope::Scope;
 use slots::{Done, Receive, Slots, Start};
-use task::{AnyTask, Header, Phase, Task};
-use ticket::{Claim, ROOT_SLOT, Ticket};
+use task::AnyTask;
+use ticket::{Address, Claim, ROOT_SLOT, Ticket};
 use timers::Timers;
 use turn::Pace;
 
@@ -115,6 +119,10 @@ pub(crate) struct Core {
     current_task: Cell<Option<Rc<dyn AnyTask>>>,
     /// The context of what is polled now; between polls that of `block_on`'s future.
     context: Place,
+    /// The scope inside of the current task that is being polled.
+    current_scope: Cell<Option<Rc<Scope>>>,
+    /// The scope of the future of `block_on`.
+    root_scope: Cell<Option<Rc<Scope>>>,
     life: Cell<Life>,
     turning: Cell<bool>,
     pace: Pace,
@@ -158,14 +166,35 @@ pub(crate) fn report_panic_without_core(task: &dyn AnyTask) {
     }
 }
 
+/// Wakes any waker, whatever it does, and whether or not a core runs on this thread.
+#[inline]
+pub(crate) fn wake(waker: Waker) {
+    if ticket::is_ticket(&waker) {
+        waker.wake();
+    } else {
+        wake_foreign(waker);
+    }
+}
+
+fn wake_foreign(waker: Waker) {
+    match Core::try_current() {
+        Some(core) => core.wake(waker),
+        None => {
+            if !contain(|| waker.wake()) {
+                print(&Unhandled::WakerPanicked);
+            }
+        }
+    }
+}
+
 /// What a misuse outside of a runtime is told.
 pub(crate) const NO_RUNTIME: &str = "there is no corio runtime on this thread: call this from a \
     future that runs under `corio::run`, `Runtime::block_on`, `#[corio::main]` or `#[corio::test]`";
 
 /// The same for one inside of a blocking job.
 const NO_RUNTIME_IN_JOB: &str = "there is no corio runtime on this thread: it is a worker, and \
-    runs a blocking job; cure: let the job return, and go on with its value in the task that awaits \
-    it";
+    runs a blocking job; cure: let the job return, and go on with its value in the task that \
+    awaits it";
 
 /// What a resource answers when it is polled while its core does not run.
 pub(crate) fn not_turning() -> io::Error {
@@ -212,6 +241,8 @@ impl Core {
             completions: RefCell::default(),
             current_task: Cell::default(),
             context: context::with_current(Place::copy),
+            current_scope: Cell::default(),
+            root_scope: Cell::default(),
             life: Cell::new(Life::Open),
             turning: Cell::new(false),
             pace: Pace::new(config.busy_poll, &features),
@@ -241,15 +272,30 @@ impl Core {
         CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
+    /// Where other threads reach this core.
+    pub(crate) fn address(&self) -> Address {
+        self.claim.address()
+    }
+
     /// Makes this the thread's core until the guard is dropped.
     #[track_caller]
     pub(crate) fn enter(self: &Rc<Core>) -> Entered {
+        Core::assert_none_runs();
+        self.enter_over()
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_none_runs() {
         assert!(
             Core::try_current().is_none(),
             "a corio runtime already runs on this thread: `run` and `block_on` cannot be called \
              from a future; await it, or `spawn` it, instead"
         );
-        self.enter_over()
+    }
+
+    /// How long tasks have to end that were asked to.
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// As `enter`, in the middle of another runtime: one that is dropped there ends at once.
@@ -300,167 +346,6 @@ impl Core {
     }
 }
 
-/// Tasks.
-impl Core {
-    pub(crate) fn spawn<F>(
-        self: &Rc<Core>,
-        future: F,
-        spawned_at: &'static Location<'static>,
-        background: bool,
-    ) -> Rc<Task<F>>
-    where
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        self.task_count.set(self.task_count.get() + 1);
-        let make = |ticket| {
-            let header = Header {
-                id: self.task_count.get(),
-                spawned_at,
-                ticket,
-                phase: Cell::new(Phase::Live),
-                cancel: Cell::new(false),
-                background,
-                has_handle: Cell::new(!background),
-                drop_panicked: Cell::new(false),
-                joiner: RefCell::default(),
-                operations: RefCell::default(),
-                context: if background { Place::default() } else { self.context.copy() },
-            };
-            Task::new(header, future)
-        };
-        let task = self.tasks.borrow_mut().insert(make);
-        let task = task.expect("at most 2^28 tasks may live on one core at a time");
-        let refused = match background {
-            true => self.life.get() == Life::Closed,
-            false => self.life.get() != Life::Open,
-        };
-        if refused {
-            task.end_cancelled();
-            self.finish(&*task);
-        }
-        task
-    }
-
-    /// Wakes a task of the core that runs on this thread; false if the ticket is not one.
-    pub(crate) fn wake_at_home(ticket: Ticket) -> bool {
-        CURRENT
-            .try_with(|current| match &*current.borrow() {
-                Some(core) if core.claim.home == ticket.home() => {
-                    core.tasks.borrow_mut().wake(ticket);
-                    true
-                }
-                _ => false,
-            })
-            .unwrap_or(false)
-    }
-
-    /// Whether the core that a ticket is addressed to is the one that runs on this thread.
-    pub(crate) fn runs_here(ticket: Ticket) -> bool {
-        CURRENT
-            .try_with(|current| {
-                current.borrow().as_ref().is_some_and(|core| core.claim.home == ticket.home())
-            })
-            .unwrap_or(false)
-    }
-
-    /// Wakes any waker, whatever it does.
-    pub(crate) fn wake(&self, waker: Waker) {
-        if ticket::is_ticket(&waker) {
-            waker.wake();
-        } else if !contain(|| waker.wake()) {
-            self.report(&Unhandled::WakerPanicked);
-        }
-    }
-
-    pub(crate) fn current_task(&self) -> Option<Rc<dyn AnyTask>> {
-        let task = self.current_task.take();
-        self.current_task.set(task.clone());
-        task
-    }
-
-    fn run_task(self: &Rc<Core>, task: Rc<dyn AnyTask>) {
-        let header = task.header();
-        if header.phase.get() != Phase::Live {
-            return;
-        }
-        if header.cancel.get() {
-            self.cancel_operations(header);
-        }
-        count(&self.counters.polls);
-        self.current_task.set(Some(Rc::clone(&task)));
-        let waker = header.ticket.waker();
-        self.context.swap(&header.context);
-        let over = task.poll(&mut std::task::Context::from_waker(&waker));
-        let current = self.current_task.take();
-        let ends = !over && header.cancel.get() && header.operations.borrow().is_empty();
-        if ends {
-            task.end_cancelled();
-        }
-        self.context.swap(&header.context);
-        if over || ends {
-            self.settle(&*task);
-        }
-        drop(current);
-    }
-
-    fn cancel_operations(&self, header: &Header) {
-        let tokens = header.operations.borrow().clone();
-        for token in tokens {
-            self.cancel(token);
-        }
-    }
-
-    /// A task's future is gone; it is finished when its operations are.
-    fn settle(self: &Rc<Core>, task: &dyn AnyTask) {
-        if task.header().operations.borrow().is_empty() {
-            self.finish(task);
-        } else {
-            task.header().phase.set(Phase::Settling);
-            self.cancel_operations(task.header());
-        }
-    }
-
-    fn finish(&self, task: &dyn AnyTask) {
-        let header = task.header();
-        header.phase.set(Phase::Finished);
-        let held = self.tasks.borrow_mut().remove(header.ticket);
-        let mut drop_panicked = header.drop_panicked.get();
-        if !header.has_handle.get() {
-            self.report_panic(task);
-            drop_panicked |= !task.discard();
-        }
-        if drop_panicked {
-            self.report(&Unhandled::DropPanicked);
-        }
-        let joiner = header.joiner.take();
-        if let Some(joiner) = joiner {
-            self.wake(joiner);
-        }
-        self.drop_foreign(header.context.take());
-        drop(held);
-    }
-
-    /// Tells of a panic that nobody will take.
-    pub(crate) fn report_panic(&self, task: &dyn AnyTask) {
-        if let Some(message) = task.panic_message() {
-            let (id, spawned_at) = (task.header().id, task.header().spawned_at);
-            self.report(&Unhandled::TaskPanicked { id, spawned_at, message });
-        }
-    }
-
-    fn operation_ended(self: &Rc<Core>, task: &dyn AnyTask, token: Token) {
-        let header = task.header();
-        header.operations.borrow_mut().remove(&token);
-        let is_last = header.operations.borrow().is_empty();
-        match header.phase.get() {
-            Phase::Settling if is_last => self.finish(task),
-            Phase::Live if is_last && header.cancel.get() => header.ticket.wake(),
-            _ => {}
-        }
-    }
-}
-
 /// Operations.
 impl Core {
     /// Starts an operation. Its receiver hears of each completion, until the last.
@@ -468,7 +353,7 @@ impl Core {
         let owner = start.owner.clone();
         let token = self.slots.borrow_mut().start(&mut self.driver.borrow_mut(), start);
         if let Some(owner) = owner {
-            owner.header().operations.borrow_mut().insert(token);
+            owner.operation_started(token);
         }
         token
     }
@@ -508,6 +393,7 @@ impl Core {
 
     pub(crate) fn end_root(&self) {
         self.tasks.borrow_mut().end_root();
+        drop(self.root_scope.take());
     }
 
     pub(crate) fn task_count(&self) -> usize {

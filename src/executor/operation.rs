@@ -1,10 +1,10 @@
 //! A future of one operation with one result.
 //!
-//! The operation belongs to the task that was polled when it started. Dropping the future asks
-//! for its end; the slot keeps what the kernel may touch until the last completion. If the task is
+//! The operation belongs to the scope that was polled when it started. Dropping the future asks
+//! for its end; the slot keeps what the kernel may touch until the last completion. If the scope is
 //! asked to end (softly), an operation that completed all the same gives its value, one that ended
-//! by that request stays pending, and a new one is not started: see `task.rs`. Only the task that
-//! ends is kept waiting: where the future was moved to another one, nobody would end that wait.
+//! by that request stays pending, and a new one is not started: see `scope.rs`. Only the scope that
+//! ends is kept waiting: where the future was moved out of it, nobody would end that wait.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -13,8 +13,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use super::scope::Scope;
 use super::slots::{Done, Receive, Start};
-use super::task::AnyTask;
 use super::{Core, Life, NO_RUNTIME};
 use crate::driver::{Fd, Op, Payload, Token};
 
@@ -46,17 +46,16 @@ impl Receive for Answer {
 pub(crate) struct Operation {
     core: Rc<Core>,
     answer: Rc<Answer>,
-    owner: Option<Rc<dyn AnyTask>>,
-    /// `None` if it was not started, since the task or the core is ending.
+    owner: Rc<Scope>,
+    /// `None` if it was not started, since the scope or the core is ending.
     token: Option<Token>,
 }
 
 impl Operation {
     pub(crate) fn start(core: &Rc<Core>, op: Op, payload: Payload, fd: &Rc<Fd>) -> Operation {
-        let owner = core.current_task();
+        let owner = core.current_scope();
         let answer = Rc::<Answer>::default();
-        let is_ending = owner.as_ref().is_some_and(|owner| owner.header().cancel.get());
-        let is_refused = is_ending || core.life() >= Life::Draining;
+        let is_refused = owner.is_ending_around() || core.life() >= Life::Draining;
         if is_refused {
             answer.result.set(Some(-libc::ECANCELED));
         }
@@ -67,20 +66,18 @@ impl Operation {
                 fd: Some(Rc::clone(fd)),
                 receiver: Rc::<Answer>::clone(&answer),
                 role: 0,
-                owner: owner.clone(),
+                owner: Some(Rc::clone(&owner)),
             })
         });
         Operation { core: Rc::clone(core), answer, owner, token }
     }
 
-    /// Whether the task that is polled now was asked to end, and the operation ended by that.
+    /// Whether the scope that is polled now was asked to end, and the operation ended by that.
     fn is_ended_by_request(&self, result: i32) -> bool {
         let is_cancelled = result == -libc::ECANCELED || result == -libc::EINTR;
         is_cancelled
-            && self.owner.as_ref().is_some_and(|owner| {
-                let current = self.core.current_task();
-                owner.header().cancel.get() && current.is_some_and(|it| Rc::ptr_eq(&it, owner))
-            })
+            && self.owner.is_ending_around()
+            && self.core.current_scope().is_inside(&self.owner)
     }
 }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::task::AnyTask;
 use super::ticket::{GENERATION_MASK, Home, ROOT_SLOT, Ticket};
+use crate::driver::prefetch;
 
 #[derive(Default)]
 struct Entry {
@@ -92,6 +93,12 @@ impl Tasks {
         task
     }
 
+    /// The live task of a ticket.
+    pub(crate) fn find(&self, ticket: Ticket) -> Option<Rc<dyn AnyTask>> {
+        let entry = self.entries.get(ticket.slot() as usize)?;
+        entry.task.clone().filter(|_| entry.generation == ticket.generation())
+    }
+
     /// Queues a ticket's task, unless it is queued or the ticket is stale.
     pub(crate) fn wake(&mut self, ticket: Ticket) {
         let slot = ticket.slot();
@@ -103,9 +110,21 @@ impl Tasks {
             return;
         }
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
-        if !entry.queued && entry.generation == ticket.generation() && entry.task.is_some() {
+        if !entry.queued
+            && entry.generation == ticket.generation()
+            && let Some(task) = &entry.task
+        {
             entry.queued = true;
+            prefetch(&**task);
             self.ready.push_back(slot);
+        }
+    }
+
+    /// Takes the task that was inserted last out of the queue: it is polled at once instead.
+    pub(crate) fn unqueue_newest(&mut self, ticket: Ticket) {
+        if self.ready.back() == Some(&ticket.slot()) {
+            self.ready.pop_back();
+            self.entries[ticket.slot() as usize].queued = false;
         }
     }
 

@@ -26,6 +26,13 @@ pub enum Unhandled {
         /// The kernel's error.
         error: std::io::Error,
     },
+    /// The handler of a server's connection returned an error.
+    HandlerFailed {
+        /// The other end, if it was still there.
+        peer: Option<std::net::SocketAddr>,
+        /// What the handler returned.
+        error: Box<dyn std::error::Error>,
+    },
     /// A listener has no descriptors left for new connections; they wait in the backlog.
     AcceptPaused {
         /// The kernel's error.
@@ -53,6 +60,8 @@ pub enum Unhandled {
         /// Where it was spawned.
         spawned_at: &'static Location<'static>,
     },
+    /// A closure that another thread had a core run panicked.
+    CallPanicked,
     /// A waker that is not corio's panicked when it was woken.
     WakerPanicked,
     /// A value that somebody left to the runtime, such as bytes to send, panicked when it was
@@ -70,6 +79,12 @@ impl fmt::Display for Unhandled {
             Unhandled::WriteFailed { error } => {
                 write!(f, "a stream was dropped with unsent data that failed: {error}")
             }
+            Unhandled::HandlerFailed { peer: Some(peer), error } => {
+                write!(f, "the handler of the connection from {peer} failed: {error}")
+            }
+            Unhandled::HandlerFailed { peer: None, error } => {
+                write!(f, "the handler of a connection failed: {error}")
+            }
             Unhandled::AcceptPaused { error } => write!(
                 f,
                 "a listener cannot accept ({error}); new connections wait in its backlog; cure: \
@@ -86,9 +101,10 @@ impl fmt::Display for Unhandled {
             ),
             Unhandled::JobLeftBehind { spawned_at } => write!(
                 f,
-                "the blocking job spawned at {spawned_at} did not end with its runtime and was left \
-                 behind; cure: let it look at `blocking::is_cancelled`"
+                "the blocking job spawned at {spawned_at} did not end with its runtime and was \
+                 left behind; cure: let it look at `blocking::is_cancelled`"
             ),
+            Unhandled::CallPanicked => f.write_str("a call from another thread panicked"),
             Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
             Unhandled::DropPanicked => f.write_str("a value panicked when the runtime dropped it"),
         }
@@ -106,13 +122,6 @@ pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(another);
     }
-}
-
-/// What a panic says, from the value it carries.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a value that is no text".to_owned())
 }
 
 /// Tells of a blocking job's panic after its core went away.
@@ -155,6 +164,11 @@ pub(crate) type UnhandledHook = Box<dyn Fn(&Unhandled)>;
 /// The hook of a core that was given none.
 pub(crate) fn print(unhandled: &Unhandled) {
     eprintln!("corio: {unhandled}");
+}
+
+/// What was chosen at the start.
+pub(crate) fn print_line(line: &str) {
+    eprintln!("corio: {line}");
 }
 
 /// Why a program cannot start, for the person who started it.

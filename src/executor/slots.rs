@@ -9,9 +9,10 @@
 //!    └────────────────────┘   └─▶ in flight, cancel_sent
 //! ```
 //!
-//! A slot owns what the kernel may still touch: the payload and the descriptor. Whoever waits may
-//! go away; the slot keeps both until the last completion. `[slot-keeps-memory]`: slots live in
-//! boxed segments, so a payload's address never changes, and nobody looks at it while in flight.
+//! A slot owns what the kernel may still touch: the payload, and the descriptor if its receiver
+//! does not keep that. Whoever waits may go away; the slot keeps all until the last completion.
+//! `[slot-keeps-memory]`: slots live in boxed segments, so a payload's address never changes, and
+//! nobody looks at it while in flight.
 //! Free slots are reused first in, first out, under a new generation, so a late or foreign
 //! completion meets no other operation: it is dropped and counted.
 #![allow(unsafe_code)] // Calls `push`, the one unsafe function of the seam.
@@ -20,8 +21,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Core;
-use super::task::AnyTask;
-use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token};
+use super::scope::Scope;
+use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token, prefetch};
 
 const SEGMENT_LENGTH: usize = 64;
 
@@ -49,11 +50,12 @@ pub(crate) struct Done {
 pub(crate) struct Start {
     pub(crate) op: Op,
     pub(crate) payload: Payload,
+    /// The descriptor, unless the receiver keeps it for its whole life.
     pub(crate) fd: Option<Rc<Fd>>,
     pub(crate) receiver: Rc<dyn Receive>,
     pub(crate) role: u8,
-    /// The task it belongs to, if it belongs to one rather than to a resource.
-    pub(crate) owner: Option<Rc<dyn AnyTask>>,
+    /// The scope it belongs to, if it belongs to one rather than to a resource.
+    pub(crate) owner: Option<Rc<Scope>>,
 }
 
 #[derive(Default)]
@@ -65,20 +67,17 @@ struct Slot {
     payload: Payload,
     fd: Option<Rc<Fd>>,
     receiver: Option<Rc<dyn Receive>>,
-    owner: Option<Rc<dyn AnyTask>>,
+    owner: Option<Rc<Scope>>,
 }
 
-/// A slot's contents at its end: dropped by the caller once nothing is borrowed.
-pub(crate) struct Ended {
-    pub(crate) owner: Option<Rc<dyn AnyTask>>,
-    _fd: Option<Rc<Fd>>,
-}
-
-/// What to do with a completion.
+/// Who hears of a completion, and what the slot held if it was the last: used and dropped by the
+/// caller once nothing is borrowed.
 pub(crate) struct Delivery {
     pub(crate) receiver: Rc<dyn Receive>,
-    pub(crate) done: Done,
-    pub(crate) ended: Option<Ended>,
+    pub(crate) role: u8,
+    pub(crate) payload: Payload,
+    pub(crate) owner: Option<Rc<Scope>>,
+    pub(crate) fd: Option<Rc<Fd>>,
 }
 
 /// All operations of one core.
@@ -119,7 +118,8 @@ impl Slots {
         slot.in_flight = true;
         slot.cancel_sent = false;
         slot.role = start.role;
-        slot.payload = start.payload;
+        // A free slot holds no payload that this could drop.
+        std::mem::forget(std::mem::replace(&mut slot.payload, start.payload));
         slot.fd = start.fd;
         slot.receiver = Some(start.receiver);
         slot.owner = start.owner;
@@ -159,36 +159,45 @@ impl Slots {
         }
     }
 
+    /// Asks for the memory of those who will hear of these completions.
+    pub(crate) fn prefetch_receivers(&mut self, completions: &[Completion]) {
+        for completion in completions {
+            if let Some(slot) = self.find(completion.token)
+                && let Some(receiver) = &slot.receiver
+            {
+                prefetch(&**receiver);
+            }
+        }
+    }
+
     /// Finds a completion's receiver; `None` for one that we did not ask for.
     pub(crate) fn deliver(
         &mut self,
         driver: &mut AnyDriver,
-        completion: &mut Completion,
+        completion: &Completion,
     ) -> Option<Delivery> {
         let token = completion.token;
         let slot = self.find(token)?;
-        let mut done = Done {
-            token,
-            role: slot.role,
-            result: completion.result,
-            more: completion.more,
-            chunk: completion.chunk.take(),
-            payload: Payload::None,
-        };
+        let role = slot.role;
         if completion.more {
             let receiver = Rc::clone(slot.receiver.as_ref()?);
-            return Some(Delivery { receiver, done, ended: None });
+            return Some(Delivery {
+                receiver,
+                role,
+                payload: Payload::None,
+                owner: None,
+                fd: None,
+            });
         }
         slot.in_flight = false;
-        done.payload = std::mem::take(&mut slot.payload);
-        let receiver = slot.receiver.take()?;
-        let ended = Some(Ended { owner: slot.owner.take(), _fd: slot.fd.take() });
+        let payload = std::mem::take(&mut slot.payload);
+        let (receiver, owner, fd) = (slot.receiver.take()?, slot.owner.take(), slot.fd.take());
         if slot.cancel_sent {
             driver.forget_cancel(token);
         }
         self.live_count -= 1;
         self.free.push_back(token.index());
-        Some(Delivery { receiver, done, ended })
+        Some(Delivery { receiver, role, payload, owner, fd })
     }
 
     /// Leaks what is still in flight, so that the kernel may go on with it; says how much.

@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::Core;
-use super::slots::{Done, Receive, Slots, Start};
+use super::slots::{Delivery, Done, Receive, Slots, Start};
 use crate::driver::fake::Fake;
-use crate::driver::{AnyDriver, Op, Payload, ReceiveBuffer, Segment, Token, Wait};
+use crate::driver::{AnyDriver, Completion, Op, Payload, ReceiveBuffer, Segment, Token, Wait};
 
 /// splitmix64: enough randomness for a test, and the same in every run.
 struct Random(u64);
@@ -78,9 +78,11 @@ impl Table {
     fn deliver(&mut self) -> Vec<Option<(Rc<dyn Receive>, Done)>> {
         let mut completions = Vec::new();
         self.driver.reap(&mut completions);
-        let deliver = |mut completion| {
-            let delivery = self.slots.deliver(&mut self.driver, &mut completion)?;
-            Some((delivery.receiver, delivery.done))
+        let deliver = |completion: Completion| {
+            let delivery = self.slots.deliver(&mut self.driver, &completion)?;
+            let Delivery { receiver, role, payload, .. } = delivery;
+            let Completion { token, result, more, chunk } = completion;
+            Some((receiver, Done { token, role, result, more, chunk, payload }))
         };
         completions.into_iter().map(deliver).collect()
     }

@@ -8,30 +8,33 @@
 //!           │ └─────────────────────────┴──────────────────────────────────▶ Finished
 //!           │                             2 ready or panicked, none in flight      ▲
 //!           └──────────────────────────────────────────────────────────────────────┘
-//!                 5 pending, cancel requested, none in flight: the future is dropped
+//!              5 aborted, or its scope ends and is quiet: the future is dropped
 //! ```
 //!
 //! 1 to 3 and 5 happen in `Core::run_task`, 4 in `Core::operation_ended`; the phase is set in
-//! `Core::settle` and `Core::finish` only. `cancel` is set by `JoinHandle::cancel` and by teardown,
-//! and never cleared. The table holds the task until it is `Finished`; handles hold the task
-//! itself, never a ticket. `[poll-once]`: only `Core::run_task` polls, it never re-enters, and a
-//! future is never moved between its first poll and its drop, which happens in place.
+//! `Core::settle` and `Core::finish` only. A request to end is made of the task's scope
+//! (`scope.rs`), which exists once somebody asks for it; `aborted` is set by `JoinHandle::abort`,
+//! by a grace limit or by a group that was dropped, and never cleared. The table holds the task
+//! until it is `Finished`; handles hold the task itself, never a ticket. `[poll-once]`: only
+//! `Core::run_task` polls, it never re-enters the same task, and a future is never moved between
+//! its first poll and its drop, which happens in place.
 #![allow(unsafe_code)] // A future that lives in its task is pinned there.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
-use std::fmt;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use super::Core;
 use super::context::Place;
-use super::report::{dispose, panic_text};
+use super::join_error::{JoinError, JoinErrorKind};
+use super::report::dispose;
+use super::scope::Scope;
 use super::ticket::Ticket;
-use crate::driver::Token;
 
 /// Where a task is in its life. See the drawing above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,18 +50,79 @@ pub(crate) struct Header {
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) ticket: Ticket,
     pub(crate) phase: Cell<Phase>,
-    /// Somebody asked the task to end.
-    pub(crate) cancel: Cell<bool>,
+    /// It was polled. One that is asked to end before never runs.
+    pub(crate) begun: Cell<bool>,
+    /// The future is to be dropped without being polled again.
+    pub(crate) aborted: Cell<bool>,
     /// The runtime's own work, which teardown leaves alone until outboxes had their time.
     pub(crate) background: bool,
     pub(crate) has_handle: Cell<bool>,
     /// The drop of the future panicked, and the outcome does not say so.
     pub(crate) drop_panicked: Cell<bool>,
     pub(crate) joiner: RefCell<Option<Waker>>,
-    /// Operations that were started while this task was polled and have not ended.
-    pub(crate) operations: RefCell<BTreeSet<Token>>,
+    /// Who hears of its end, beside whoever awaits it.
+    pub(super) observer: Cell<Option<Rc<dyn Observe>>>,
+    pub(crate) scope: OnceCell<Rc<Scope>>,
+    pub(crate) name: Cell<Option<Rc<str>>>,
     /// The task's own context values, while it is not polled.
     pub(crate) context: Place,
+}
+
+impl Header {
+    /// The task's scope: what was started while it was polled, and what was asked of it.
+    pub(crate) fn scope(&self) -> &Rc<Scope> {
+        self.scope.get_or_init(|| Scope::of_task(self.ticket))
+    }
+
+    /// Asks the task to end; false if it has ended. Returns whom to wake, which is for the caller
+    /// to do while nothing is borrowed.
+    pub(crate) fn ask(&self, reason: Option<Arc<str>>) -> (bool, Vec<Waker>) {
+        match self.phase.get() {
+            Phase::Live => (true, self.scope().ask(reason)),
+            _ => (false, Vec::new()),
+        }
+    }
+
+    /// Has the future dropped at the task's next turn; false if it has ended.
+    pub(crate) fn abort(&self) -> bool {
+        if self.phase.get() != Phase::Live {
+            return false;
+        }
+        self.aborted.set(true);
+        self.ticket.wake();
+        true
+    }
+
+    /// Has the end of a new task told to `observer`; false if it was refused and has ended.
+    pub(crate) fn observe(&self, observer: Rc<dyn Observe>) -> bool {
+        let is_live = self.phase.get() == Phase::Live;
+        if is_live {
+            let known = self.observer.replace(Some(observer));
+            assert!(known.is_none(), "a new task has no observer");
+        }
+        is_live
+    }
+
+    pub(crate) fn name(&self) -> Option<Rc<str>> {
+        let name = self.name.take();
+        self.name.set(name.clone());
+        name
+    }
+
+    /// Whether its scope took a request and has nothing left to wait for.
+    pub(crate) fn is_to_be_dropped(&self) -> bool {
+        self.scope.get().is_some_and(|scope| scope.is_ending() && scope.is_quiet())
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.scope.get().map_or(0, |scope| scope.in_flight())
+    }
+}
+
+/// Who hears of the end of a task.
+pub(crate) trait Observe {
+    /// Called once, when the task is finished and nothing is borrowed.
+    fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool);
 }
 
 /// A task as the core sees it.
@@ -70,6 +134,8 @@ pub(crate) trait AnyTask {
     fn end_cancelled(&self);
     /// Drops the outcome, which nobody will take; false if that panicked.
     fn discard(&self) -> bool;
+    /// Whether the outcome, which nobody took yet, is that the task was cancelled.
+    fn was_cancelled(&self) -> bool;
     /// The text of the panic that ended the task, if one did and nobody took it.
     fn panic_message(&self) -> Option<String>;
 }
@@ -78,6 +144,8 @@ pub(crate) trait AnyTask {
 pub(crate) trait Join<T>: AnyTask {
     /// The outcome, once.
     fn take(&self) -> Option<Result<T, JoinError>>;
+    /// Whether the outcome, which nobody took yet, is of this kind.
+    fn outcome_is(&self, is_it: &dyn Fn(&Result<T, JoinError>) -> bool) -> bool;
 }
 
 /// A future with its header, in the one allocation of a spawn.
@@ -126,7 +194,7 @@ impl<F: Future> Task<F> {
 
     fn error(&self, kind: JoinErrorKind) -> JoinError {
         let (id, spawned_at) = (self.header.id, self.header.spawned_at);
-        JoinError(Box::new(Ending { kind, id, spawned_at }))
+        JoinError::new(kind, id, spawned_at)
     }
 
     fn poll_future(&self, context: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
@@ -158,11 +226,19 @@ impl<F: Future> AnyTask for Task<F> {
     }
 
     fn end_cancelled(&self) {
-        self.end(Err(self.error(JoinErrorKind::Cancelled)));
+        let reason = self.header.scope.get().and_then(|scope| scope.reason());
+        self.end(Err(self.error(JoinErrorKind::Cancelled(reason))));
     }
 
     fn discard(&self) -> bool {
         self.empty().map_err(dispose).is_ok()
+    }
+
+    fn was_cancelled(&self) -> bool {
+        match &*self.stage.borrow() {
+            Stage::Over(Some(Err(error))) => error.is_cancelled(),
+            _ => false,
+        }
     }
 
     fn panic_message(&self) -> Option<String> {
@@ -180,69 +256,8 @@ impl<F: Future> Join<F::Output> for Task<F> {
             Stage::Running(_) => unreachable!("the outcome is taken from finished tasks only"),
         }
     }
-}
 
-/// Why a task has no value: it was cancelled, or it panicked.
-pub struct JoinError(Box<Ending>);
-
-struct Ending {
-    kind: JoinErrorKind,
-    id: u64,
-    spawned_at: &'static Location<'static>,
-}
-
-enum JoinErrorKind {
-    Cancelled,
-    Panic(Box<dyn Any + Send>),
-}
-
-impl JoinError {
-    /// Whether the task was cancelled, or its runtime ended.
-    pub fn is_cancelled(&self) -> bool {
-        matches!(self.0.kind, JoinErrorKind::Cancelled)
-    }
-
-    /// Whether the task panicked.
-    pub fn is_panic(&self) -> bool {
-        !self.is_cancelled()
-    }
-
-    /// What the task panicked with, for `std::panic::resume_unwind`.
-    ///
-    /// # Panics
-    ///
-    /// If the task did not panic.
-    #[track_caller]
-    pub fn into_panic(self) -> Box<dyn Any + Send> {
-        match self.0.kind {
-            JoinErrorKind::Panic(payload) => payload,
-            JoinErrorKind::Cancelled => {
-                panic!("task {} was cancelled, it did not panic", self.0.id)
-            }
-        }
-    }
-
-    fn panic_message(&self) -> Option<String> {
-        let JoinErrorKind::Panic(payload) = &self.0.kind else { return None };
-        Some(panic_text(&**payload))
+    fn outcome_is(&self, is_it: &dyn Fn(&Result<F::Output, JoinError>) -> bool) -> bool {
+        matches!(&*self.stage.borrow(), Stage::Over(Some(outcome)) if is_it(outcome))
     }
 }
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.panic_message() {
-            Some(text) => {
-                write!(f, "task {} spawned at {} panicked: {text}", self.0.id, self.0.spawned_at)
-            }
-            None => write!(f, "task {} spawned at {} was cancelled", self.0.id, self.0.spawned_at),
-        }
-    }
-}
-
-impl fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JoinError({self})")
-    }
-}
-
-impl std::error::Error for JoinError {}

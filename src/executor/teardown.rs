@@ -1,7 +1,8 @@
 //! The end of a core, in bounded time and in this order:
 //!
 //! ```text
-//!  Open ─▶ Closing    1 spawns are refused; every task is asked to end, and polled until it did
+//!  Open ─▶ Closing    1 spawns and calls are refused; every task is asked to end, and polled
+//!                       until it did
 //!                     2 at the grace limit, futures that are left are dropped
 //!                     3 blocking jobs that have not begun are dropped; those that run are asked
 //!                       to end, and left behind at the grace limit, counted anew
@@ -13,6 +14,7 @@
 
 use std::panic::Location;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::task::{AnyTask, Phase};
@@ -50,6 +52,7 @@ impl Core {
         }
         let entered = self.enter_over();
         self.life.set(Life::Closing);
+        self.close_calls();
         self.end_tasks(&mut report);
         self.end_jobs(&mut report);
         self.end_streams(&mut report);
@@ -89,9 +92,9 @@ impl Core {
     fn end_tasks(self: &Rc<Core>, report: &mut CloseReport) {
         let tasks = self.tasks_of(false);
         report.cancelled_tasks = tasks.len();
+        let reason: Arc<str> = Arc::from("its runtime ends");
         for task in tasks {
-            task.header().cancel.set(true);
-            task.header().ticket.wake();
+            self.ask_task(&*task, Some(Arc::clone(&reason)));
         }
         self.turn_until(self.deadline_ns(self.grace), |core| core.tasks_of(false).is_empty());
         let stuck = self.tasks_of(false);
@@ -101,7 +104,7 @@ impl Core {
 
     /// Drops the futures of tasks that live. One whose future is over keeps its outcome, and does
     /// not wait for its operations: those are cancelled with all others below.
-    fn drop_tasks(&self, tasks: Vec<Rc<dyn AnyTask>>) {
+    fn drop_tasks(self: &Rc<Core>, tasks: Vec<Rc<dyn AnyTask>>) {
         for task in tasks {
             if is_live(&*task) {
                 task.end_cancelled();

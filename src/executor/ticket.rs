@@ -19,6 +19,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::Core;
+use super::calls::{Call, Calls};
 use super::inbox::{Inbox, MustRing};
 use super::turn::WAKES_MAX;
 use crate::driver::Bell;
@@ -114,7 +115,49 @@ pub(crate) struct Home(u16);
 /// What other threads see of a core.
 pub(crate) struct Cell {
     pub(crate) inbox: Inbox,
+    pub(crate) calls: Calls,
     pub(crate) bell: Bell,
+}
+
+impl Cell {
+    /// Whether nothing waits that the core has to look at.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.calls.is_empty()
+    }
+
+    /// Says that the core is about to sleep; false if there is something to do first.
+    pub(super) fn announce_sleep(&self) -> bool {
+        let is_quiet = self.inbox.announce_sleep();
+        if is_quiet && !self.calls.is_empty() {
+            self.inbox.awake();
+            return false;
+        }
+        is_quiet
+    }
+}
+
+/// Where a core can be reached from any thread, for as long as it lives and after.
+#[derive(Clone, Copy)]
+pub(crate) struct Address {
+    home: Home,
+    cell: &'static Cell,
+}
+
+impl Address {
+    /// Has the core run a call; hands it back if the core has ended.
+    pub(crate) fn call(self, call: Call) -> Result<(), Call> {
+        self.cell.calls.push(self.home, call)?;
+        match self.cell.inbox.knock() {
+            MustRing::Yes => self.cell.bell.ring(),
+            MustRing::No => {}
+        }
+        Ok(())
+    }
+
+    /// The core's number among those of the process.
+    pub(crate) fn home(self) -> Home {
+        self.home
+    }
 }
 
 static CELLS: [OnceLock<&'static Cell>; CORES_MAX] = [const { OnceLock::new() }; CORES_MAX];
@@ -151,7 +194,11 @@ impl Claim {
         let cell = match place.get() {
             Some(cell) => *cell,
             None => {
-                let cell = Box::leak(Box::new(Cell { inbox: Inbox::new(), bell: Bell::new()? }));
+                let cell = Box::leak(Box::new(Cell {
+                    inbox: Inbox::new(),
+                    calls: Calls::default(),
+                    bell: Bell::new()?,
+                }));
                 registry.used_count += 1;
                 place.get_or_init(|| cell)
             }
@@ -163,12 +210,20 @@ impl Claim {
             }
         }
         cell.inbox.take_wake_all();
-        Ok(Claim { home: Home(index << EPOCH_BITS | epoch), cell })
+        let home = Home(index << EPOCH_BITS | epoch);
+        cell.calls.open(home);
+        Ok(Claim { home, cell })
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        Address { home: self.home, cell: self.cell }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        // An orderly end has closed it, and dropped what was there.
+        drop(self.cell.calls.close());
         let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
         let (index, epoch) = (self.home.0 >> EPOCH_BITS, self.home.0 & EPOCH_MASK as u16);
         // Oldest first, so that an epoch comes back as late as can be.

@@ -1,7 +1,7 @@
 //! The loop. One turn, always in this order:
 //!
 //! ```text
-//!  1 inbox     wakes from other threads
+//!  1 inbox     wakes and calls from other threads
 //!  2 timers    those due when the completion queue was last seen empty
 //!  3 polls     ready tasks: at most 64, or 100 us
 //!  4 flushes   outboxes; then receives are armed, first come, first armed
@@ -19,8 +19,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::ready::Next;
+use super::slots::{Delivery, Done};
 use super::{Core, Errand, TurnEnd, count};
-use crate::driver::{Driver, Feature, Features, Wait, ticks, ticks_per_micro};
+use crate::driver::{Completion, Driver, Feature, Features, Wait, ticks, ticks_per_micro};
 
 /// Polls in one turn.
 const POLLS_MAX: usize = 64;
@@ -129,6 +130,7 @@ impl Core {
     pub(crate) fn turn(self: &Rc<Core>, poll_root: &mut dyn FnMut() -> bool, deadline_ns: u64) {
         count(&self.counters.turns);
         self.take_inbox();
+        self.take_calls();
         // Behind the wakes: a worker leaves its news before it posts one.
         self.report_job_panics();
         self.fire_timers();
@@ -255,7 +257,7 @@ impl Core {
             self.pace.note_gap(ticks().wrapping_sub(idle_since));
             return self.enter_with(Wait::No);
         }
-        if !self.claim.cell.inbox.announce_sleep() {
+        if !self.claim.cell.announce_sleep() {
             return self.enter_with(Wait::No);
         }
         self.enter_with(match deadline_ns {
@@ -283,7 +285,7 @@ impl Core {
         }
         let mut looks = 0;
         loop {
-            if driver.has_news() || !self.claim.cell.inbox.is_empty() {
+            if driver.has_news() || !self.claim.cell.is_empty() {
                 return true;
             }
             looks += 1;
@@ -308,31 +310,32 @@ impl Core {
         } else {
             self.pace.stale_turns.set(self.pace.stale_turns.get() + 1);
         }
+        self.slots.borrow_mut().prefetch_receivers(&completions);
         for completion in completions.drain(..) {
             self.deliver(completion);
         }
         self.completions.replace(completions);
     }
 
-    fn deliver(self: &Rc<Core>, mut completion: crate::driver::Completion) {
-        let token = completion.token;
+    fn deliver(self: &Rc<Core>, completion: Completion) {
+        let Completion { token, result, more, .. } = completion;
         let delivery = {
             let mut driver = self.driver.borrow_mut();
-            self.slots.borrow_mut().deliver(&mut driver, &mut completion)
+            self.slots.borrow_mut().deliver(&mut driver, &completion)
         };
-        let Some(delivery) = delivery else {
+        let Some(Delivery { receiver, role, payload, owner, fd }) = delivery else {
             // Nobody here asked for it. Its chunk, if any, goes back to the pool here.
             count(&self.counters.foreign_completions);
             return;
         };
         // The operation may be the last to hold its receiver, and that a foreign waker.
-        let receiver = Rc::clone(&delivery.receiver);
-        delivery.receiver.complete(self, delivery.done);
-        self.drop_foreign(receiver);
-        if let Some(ended) = delivery.ended
-            && let Some(owner) = &ended.owner
-        {
-            self.operation_ended(&**owner, token);
+        let held = Rc::clone(&receiver);
+        receiver
+            .complete(self, Done { token, role, result, more, chunk: completion.chunk, payload });
+        self.drop_foreign(held);
+        drop(fd);
+        if let Some(owner) = owner {
+            self.operation_ended(&owner, token);
         }
     }
 }

@@ -82,11 +82,14 @@ impl Inbox {
     }
 
     /// Takes the first chunk, whole.
+    #[inline(always)]
     pub(super) fn pop(&mut self) -> Option<Chunk> {
-        let chunk = self.chunks.pop_front()?;
-        self.bytes -= chunk.len();
-        self.pooled_count -= usize::from(chunk.is_pooled());
-        Some(chunk)
+        let chunk = self.chunks.pop_front();
+        if let Some(chunk) = &chunk {
+            self.bytes -= chunk.len();
+            self.pooled_count -= usize::from(chunk.is_pooled());
+        }
+        chunk
     }
 
     /// Takes up to `count` bytes out. Chunks that were read to their end are dropped here: they

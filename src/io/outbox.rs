@@ -130,17 +130,19 @@ impl Outbox {
     }
 
     /// Takes back a payload of which `taken` bytes were sent; the rest goes back to the head,
-    /// unless nothing more is sent. What has no use any more is returned, for the caller to drop:
-    /// an owned segment may run foreign code.
-    pub(super) fn take_back(&mut self, payload: Payload, taken: usize) -> Payload {
+    /// unless nothing more is sent. What has no use any more is left, for the caller to drop: an
+    /// owned segment may run foreign code.
+    pub(super) fn take_back(&mut self, payload: &mut Payload, taken: usize) {
         let total = std::mem::take(&mut self.in_flight);
         self.sent += taken as u64;
-        match payload {
-            payload if taken == total || self.error.is_some() => payload,
+        if taken == total || self.error.is_some() {
+            return;
+        }
+        *payload = match std::mem::take(payload) {
             Payload::Segment(segment) => self.put_back(vec![segment], taken),
             Payload::Batch(batch) => self.put_back(batch.into_segments(), taken),
             _ => unreachable!("a send has segments for its payload"),
-        }
+        };
     }
 
     fn put_back(&mut self, mut segments: Vec<Segment>, mut taken: usize) -> Payload {

@@ -47,6 +47,7 @@ impl<T> Queue<T> {
         self.first.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 
+    #[inline(always)]
     pub(super) fn push_back(&mut self, element: T) {
         if self.first.is_none() {
             self.first = Some(element);
@@ -61,15 +62,16 @@ impl<T> Queue<T> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn pop_front(&mut self) -> Option<T> {
-        let first = self.first.take()?;
+        let first = self.first.take();
         if let Some(rest) = &mut self.rest {
             self.first = rest.pop_front();
             if rest.is_empty() {
                 self.rest = None;
             }
         }
-        Some(first)
+        first
     }
 }
 

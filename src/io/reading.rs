@@ -83,9 +83,12 @@ impl Stream {
         } else {
             self.core.check_turning()?;
         }
-        let chunk = self.inbox.borrow_mut().pop();
+        let mut chunk = self.inbox.borrow_mut().pop();
         self.made_room();
-        Poll::Ready(Ok(chunk.map(spare_scarce_buffer)))
+        if let Some(chunk) = &mut chunk {
+            spare_scarce_buffer(chunk);
+        }
+        Poll::Ready(Ok(chunk))
     }
 
     pub(crate) async fn read_chunk(self: &Rc<Self>) -> io::Result<Option<Chunk>> {
@@ -234,9 +237,8 @@ impl Stream {
 }
 
 /// When the pool has few buffers left, what is lent to the user is a copy.
-fn spare_scarce_buffer(chunk: Chunk) -> Chunk {
-    match chunk.is_scarce() {
-        true => Chunk::from_vec(chunk.to_vec()),
-        false => chunk,
+fn spare_scarce_buffer(chunk: &mut Chunk) {
+    if chunk.is_scarce() {
+        *chunk = Chunk::from_vec(chunk.to_vec());
     }
 }

@@ -18,7 +18,8 @@
 //!
 //! Arming goes through the core's one queue, first come, first armed, at the end of the turn. When
 //! the pool has no buffer to offer, a stream whose reader waits receives into memory of its own, so
-//! a waiting reader never depends on what others hold; a stream that nobody reads just rests.
+//! a waiting reader never depends on what others hold; a stream that nobody reads just rests. Where
+//! the kernel offers no pool at all, every receive is of that kind.
 //!
 //! # Sending
 //!
@@ -208,7 +209,7 @@ impl Stream {
         let op = if self.core.pools.pool(group).offered_count() > 0 && !found_none {
             let multishot = self.is_calm.get() && self.core.features().has(Feature::RecvMultishot);
             Op::Receive { fd, group, multishot }
-        } else if self.is_starving() {
+        } else if self.is_starving() || !self.core.features().has(Feature::PbufRing) {
             count(&self.core.counters.own_receives);
             Op::ReceiveInto { fd }
         } else {
@@ -242,7 +243,8 @@ impl Stream {
         self.core.start(Start {
             op,
             payload,
-            fd: Some(Rc::clone(&self.fd)),
+            // The stream keeps its descriptor, and the slot keeps the stream.
+            fd: None,
             receiver: Rc::<Stream>::clone(self),
             role,
             owner: None,
@@ -437,12 +439,12 @@ impl Stream {
         self.sending.get() == Some(token)
     }
 
-    fn sent(self: Rc<Self>, result: i32, payload: Payload) {
+    fn sent(self: &Rc<Self>, result: i32, mut payload: Payload) {
         self.sending.set(None);
         let taken = result.max(0) as usize;
         self.send_was_short.set(taken < self.outbox.borrow().in_flight);
-        let gone = self.outbox.borrow_mut().take_back(payload, taken);
-        self.drop_sent(gone);
+        self.outbox.borrow_mut().take_back(&mut payload, taken);
+        self.drop_sent(payload);
         match -result {
             libc::EINTR | libc::EAGAIN | libc::ECANCELED => {}
             error if error > 0 => return self.fail_writes(error),

@@ -99,7 +99,8 @@ impl Future for WriteOwned<'_> {
             return Poll::Pending;
         }
         let stream = self.room.stream;
-        if let Some(segment) = self.segment.take().filter(|segment| segment.len() > 0) {
+        let is_empty = self.segment.as_ref().is_none_or(|segment| segment.len() == 0);
+        if !is_empty && let Some(segment) = self.segment.take() {
             let copied = stream.outbox.borrow_mut().push(segment);
             stream.send_soon();
             // Last: its drop may be foreign code, which may panic.

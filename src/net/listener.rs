@@ -10,8 +10,9 @@
 //! ```
 //!
 //! A multishot accept takes the whole backlog in one enter, so it stands only while the inbox has
-//! room for that; otherwise there are single accepts, at most one for each free place. Whoever
-//! waits for `accept` may go away: the connection stays in the inbox.
+//! room for that; otherwise there are single accepts, at most one for each free place. Where
+//! several listeners share few places, each polls for a client first, and accepts once there is one
+//! and a place for it. Whoever waits for `accept` may go away: the connection stays in the inbox.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 
+use super::places::Places;
 use super::{Address, ListenOptions, TcpStream};
 use crate::driver::{Fd, Feature, Op, Payload, SocketOption, Token};
 use crate::executor::slots::{Done, Receive, Start};
@@ -36,6 +38,10 @@ use crate::time::sleep;
 
 /// Single accepts in flight at a time.
 const SINGLES_MAX: usize = 16;
+
+/// What an operation is to its listener.
+const ROLE_ACCEPT: u8 = 0;
+const ROLE_POLL: u8 = 1;
 
 /// How long a listener without descriptors waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -71,8 +77,11 @@ struct Listener {
     backlog: usize,
     waiting: RefCell<WaitQueue>,
     closers: RefCell<WaitQueue>,
-    /// Accepts in flight, and whether the one is a multishot.
+    /// Accepts and the poll in flight, and whether the one accept is a multishot.
     in_flight: RefCell<Vec<Token>>,
+    is_polling: Cell<bool>,
+    /// The poll has found a client.
+    has_client: Cell<bool>,
     is_standing: Cell<bool>,
     is_stopping: Cell<bool>,
     arm_asked: Cell<bool>,
@@ -81,6 +90,8 @@ struct Listener {
     is_closed: Cell<bool>,
     is_dropped: Cell<bool>,
     error: Cell<Option<i32>>,
+    /// Shared with others if there is a limit on connections.
+    places: RefCell<Option<Rc<Places>>>,
 }
 
 impl TcpListener {
@@ -117,6 +128,8 @@ impl TcpListener {
             waiting: RefCell::default(),
             closers: RefCell::default(),
             in_flight: RefCell::default(),
+            is_polling: Cell::new(false),
+            has_client: Cell::new(false),
             is_standing: Cell::new(false),
             is_stopping: Cell::new(false),
             arm_asked: Cell::new(false),
@@ -125,8 +138,20 @@ impl TcpListener {
             is_closed: Cell::new(false),
             is_dropped: Cell::new(false),
             error: Cell::new(None),
+            places: RefCell::default(),
         });
         TcpListener { inner }
+    }
+
+    /// Has the listener accept no more than there are free places. Call it before the first
+    /// `accept`.
+    pub(super) fn share_places(&self, places: &Rc<Places>) {
+        self.inner.places.replace(Some(Rc::clone(places)));
+    }
+
+    /// A place has become free.
+    pub(super) fn accept_more(&self) {
+        self.inner.accept_more();
     }
 
     /// The next connection. Several tasks may wait; they are served first come, first served.
@@ -166,6 +191,11 @@ impl TcpListener {
         let fd = self.inner.fd.borrow().clone();
         let fd = fd.ok_or_else(closed)?;
         self.inner.core.driver.borrow_mut().local_address(fd.raw())
+    }
+
+    /// Stops listening, and does not wait for the accepts in flight to end.
+    pub(super) fn stop(&self) {
+        self.inner.stop();
     }
 
     /// Stops listening: accepts in flight are ended, and the socket is closed. What is in the inbox
@@ -300,15 +330,54 @@ impl Stream for Incoming<'_> {
 
 impl Listener {
     fn free_count(&self) -> usize {
-        self.inbox_limit.saturating_sub(self.inbox.borrow().len())
+        let in_inbox = self.inbox_limit.saturating_sub(self.inbox.borrow().len());
+        let places = self.places.borrow();
+        places.as_ref().map_or(in_inbox, |it| in_inbox.min(it.free_for(self.reserved_count())))
+    }
+
+    /// Places that the accepts in flight may take. A standing one takes a whole backlog in one
+    /// enter.
+    fn reserved_count(&self) -> usize {
+        match self.is_standing.get() {
+            true => self.backlog + 1,
+            false => self.singles_count(),
+        }
+    }
+
+    fn singles_count(&self) -> usize {
+        self.in_flight.borrow().len() - usize::from(self.is_polling.get())
+    }
+
+    /// Whether an accept is started only for a client that is there, since one that waits would
+    /// keep the place from the other listeners.
+    fn looks_first(&self) -> bool {
+        self.places.borrow().as_ref().is_some_and(|places| places.are_shared())
+    }
+
+    /// Runs a step that changes which accepts are in flight, and keeps the count of places true.
+    fn with_places<T>(&self, step: impl FnOnce() -> T) -> T {
+        let before = self.reserved_count();
+        let result = step();
+        if let Some(places) = &*self.places.borrow() {
+            places.reserve(before, self.reserved_count());
+        }
+        result
     }
 
     /// Has accepts armed at the end of the turn, if there is room for more than are in flight.
     fn accept_more(self: &Rc<Self>) {
         let is_busy = self.is_standing.get() || self.is_stopping.get() || self.arm_asked.get();
-        if !self.is_resting() && !is_busy && self.in_flight.borrow().len() < self.singles_wanted() {
+        if !self.is_resting() && !is_busy && self.has_to_arm() {
             self.arm_asked.set(true);
             self.core.arm_at_turn_end(Rc::<Listener>::clone(self));
+        }
+    }
+
+    fn has_to_arm(&self) -> bool {
+        let looks = self.looks_first() && !self.has_client.get();
+        match looks {
+            true => self.in_flight.borrow().is_empty(),
+            false => self.singles_count() < self.singles_wanted(),
         }
     }
 
@@ -317,7 +386,8 @@ impl Listener {
     }
 
     fn singles_wanted(&self) -> usize {
-        self.free_count().min(SINGLES_MAX)
+        let at_once = if self.looks_first() { 1 } else { SINGLES_MAX };
+        self.free_count().min(at_once)
     }
 
     fn may_stand(&self) -> bool {
@@ -332,21 +402,32 @@ impl Listener {
         }
         let Some(fd) = self.fd.borrow().clone() else { return };
         if self.in_flight.borrow().is_empty() && self.may_stand() {
-            self.is_standing.set(true);
-            return self.start(&fd, true);
+            return self.with_places(|| {
+                self.is_standing.set(true);
+                self.start(&fd, Op::Accept { fd: fd.raw(), multishot: true }, ROLE_ACCEPT);
+            });
         }
-        while self.in_flight.borrow().len() < self.singles_wanted() {
-            self.start(&fd, false);
+        if self.looks_first() && !self.has_client.get() {
+            if self.in_flight.borrow().is_empty() {
+                self.is_polling.set(true);
+                self.start(&fd, Op::Poll { fd: fd.raw(), multishot: false }, ROLE_POLL);
+            }
+            return;
+        }
+        while self.singles_count() < self.singles_wanted() {
+            self.has_client.set(false);
+            let op = Op::Accept { fd: fd.raw(), multishot: false };
+            self.with_places(|| self.start(&fd, op, ROLE_ACCEPT));
         }
     }
 
-    fn start(self: &Rc<Self>, fd: &Rc<Fd>, multishot: bool) {
+    fn start(self: &Rc<Self>, fd: &Rc<Fd>, op: Op, role: u8) {
         let token = self.core.start(Start {
-            op: Op::Accept { fd: fd.raw(), multishot },
+            op,
             payload: Payload::None,
             fd: Some(Rc::clone(fd)),
             receiver: Rc::<Listener>::clone(self),
-            role: 0,
+            role,
             owner: None,
         });
         self.in_flight.borrow_mut().push(token);
@@ -392,6 +473,9 @@ impl Listener {
             self.reset(&fd);
         } else {
             self.inbox.borrow_mut().push_back(fd);
+            if let Some(places) = &*self.places.borrow() {
+                places.hold();
+            }
         }
     }
 
@@ -446,14 +530,17 @@ impl Listener {
 impl Receive for Listener {
     fn complete(self: Rc<Self>, _core: &Rc<Core>, done: Done) {
         if !done.more {
-            self.in_flight.borrow_mut().retain(|token| *token != done.token);
-            if self.is_standing.get() {
-                self.is_standing.set(false);
-                self.is_stopping.set(false);
-            }
+            self.with_places(|| {
+                self.is_polling.set(self.is_polling.get() && done.role != ROLE_POLL);
+                self.in_flight.borrow_mut().retain(|token| *token != done.token);
+                if self.is_standing.replace(false) {
+                    self.is_stopping.set(false);
+                }
+            });
         }
         match done.result {
             error if error < 0 => self.failed(-error),
+            _ if done.role == ROLE_POLL => self.has_client.set(true),
             raw => self.accepted(raw),
         }
         if done.more && !self.may_stand() && !self.is_stopping.replace(true) {
@@ -483,6 +570,9 @@ impl Drop for TcpListener {
         let unclaimed = self.inner.inbox.take();
         for fd in &unclaimed {
             self.inner.reset(fd);
+        }
+        if let Some(places) = &*self.inner.places.borrow() {
+            unclaimed.iter().for_each(|_| places.release());
         }
     }
 }

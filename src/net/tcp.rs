@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::Location;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -86,6 +86,11 @@ impl TcpStream {
 
     pub(super) fn from_fd(core: Rc<Core>, fd: Rc<Fd>) -> TcpStream {
         TcpStream { stream: Stream::new(core, fd) }
+    }
+
+    /// For whoever may have to reset it after it was given away.
+    pub(super) fn downgrade(&self) -> Weak<Stream> {
+        Rc::downgrade(&self.stream)
     }
 
     read_methods!();

@@ -1,15 +1,37 @@
-//! Tasks: `spawn`, the handle of a task, and giving others a turn.
+//! Tasks: starting them, waiting for them, and ending them.
+//!
+//! `mod` starts tasks and finds them · `handle` is how one is awaited and ended · `cancel` is where
+//! a task notices that it was asked to end · `group` keeps tasks inside a block · `gather`,
+//! `waiting` and `completed` wait for many.
+
+mod cancel;
+mod completed;
+mod gather;
+mod group;
+mod group_error;
+mod handle;
+mod output;
+mod waiting;
 
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::Poll;
+
+pub use cancel::{Cancelled, CatchCancel, Shielded, cancelling, catch_cancel, shield};
+pub use completed::{AsCompleted, AsCompletedWithin, as_completed};
+pub use gather::{Gather, GatherSet, GatherSettled, Gathered, gather, gather_settled};
+pub use group::{ChildHandle, GroupFuture, TaskGroup, task_group};
+pub use group_error::{GroupError, TaskError};
+pub use handle::{Grace, JoinHandle};
+pub use output::TaskOutput;
+pub use waiting::{Wait, When, wait};
 
 use crate::executor::Core;
 pub use crate::executor::JoinError;
-use crate::executor::task::{Join, Phase};
+use crate::executor::task::{AnyTask, Phase, Task};
 
 /// Starts a task: the future runs on this core, from the next turn of its loop on.
 ///
@@ -29,6 +51,7 @@ use crate::executor::task::{Join, Phase};
 /// # });
 /// ```
 #[doc(alias = "create_task")]
+#[doc(alias = "ensure_future")]
 #[track_caller]
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
@@ -37,118 +60,163 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future, Location::caller(), false);
-    JoinHandle { task, core: Rc::downgrade(&core), is_taken: false }
+    JoinHandle::new(task, &core)
 }
 
-/// The handle of a task: a future of its outcome.
+/// Starts a task with a name, or with its first step at once.
 ///
-/// Dropping it detaches the task.
-///
-/// # Cancellation
-///
-/// **Strict**: dropping a wait for the handle loses nothing; the outcome stays with the task until
-/// the handle itself takes it.
-///
-/// # Panics
-///
-/// Polling it panics if it was ready before, and if the task has not ended and its runtime is not
-/// the one that runs on this thread: then it could not end while somebody waits here.
-#[doc(alias = "Task")]
-pub struct JoinHandle<T> {
-    task: Rc<dyn Join<T>>,
-    /// Weak, so that a handle that is kept for long does not keep the core of an ended runtime.
-    core: Weak<Core>,
-    is_taken: bool,
+/// ```
+/// # corio::run(async {
+/// let task = corio::task::Builder::new().name("adder").eager(true).spawn(async { 1 + 1 });
+/// assert_eq!(task.name().as_deref(), Some("adder"));
+/// assert!(task.is_finished(), "it did not have to wait");
+/// assert_eq!(task.await.unwrap(), 2);
+/// # });
+/// ```
+#[derive(Clone, Default, Debug)]
+#[must_use = "a builder starts nothing until `spawn` is called"]
+pub struct Builder {
+    name: Option<Rc<str>>,
+    eager: bool,
 }
 
-impl<T> JoinHandle<T> {
-    /// Asks the task to end; false if it has ended already.
-    ///
-    /// The task is not dropped at once. Its operations in flight are asked to end and it is polled:
-    /// if it becomes ready all the same, its value wins, otherwise its future is dropped as soon as
-    /// none of its operations is in flight. The handle then says `is_cancelled`.
-    pub fn cancel(&self) -> bool {
-        let header = self.task.header();
-        if header.phase.get() != Phase::Live {
-            return false;
-        }
-        header.cancel.set(true);
-        header.ticket.wake();
-        true
+impl Builder {
+    /// A task without a name that starts in the next turn, as [`spawn`] makes it.
+    pub fn new() -> Builder {
+        Builder::default()
     }
 
-    /// Whether the task has ended and awaiting it would be ready at once.
-    #[doc(alias = "done")]
-    pub fn is_finished(&self) -> bool {
-        self.task.header().phase.get() == Phase::Finished
+    /// Names the task, for whoever looks at it.
+    pub fn name(mut self, name: impl Into<Rc<str>>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Polls the task once inside of [`spawn`](Self::spawn), before that returns. A task that needs
+    /// not wait is finished then.
+    #[doc(alias = "eager_start")]
+    #[doc(alias = "eager_task_factory")]
+    pub fn eager(mut self, eager: bool) -> Builder {
+        self.eager = eager;
+        self
+    }
+
+    /// Starts the task.
+    ///
+    /// # Panics
+    ///
+    /// If no runtime runs on this thread.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let core = Core::current();
+        let task = core.spawn(future, Location::caller(), false);
+        self.start(&core, &task);
+        JoinHandle::new(task, &core)
+    }
+
+    fn start<F: Future + 'static>(self, core: &Rc<Core>, task: &Rc<Task<F>>) {
+        task.header().name.set(self.name);
+        if self.eager {
+            core.run_now(Rc::<Task<F>>::clone(task));
+        }
+    }
+}
+
+/// A task, seen from outside: who it is, and a way to ask it to end.
+#[derive(Clone)]
+pub struct TaskRef {
+    task: Rc<dyn AnyTask>,
+    core: Weak<Core>,
+}
+
+impl TaskRef {
+    fn new(task: Rc<dyn AnyTask>, core: Weak<Core>) -> TaskRef {
+        TaskRef { task, core }
     }
 
     /// The task's number, unique on its core.
     pub fn id(&self) -> u64 {
         self.task.header().id
     }
-}
 
-impl<T> Future for JoinHandle<T> {
-    type Output = Result<T, JoinError>;
+    /// The task's name, if it has one.
+    #[doc(alias = "get_name")]
+    pub fn name(&self) -> Option<Rc<str>> {
+        self.task.header().name()
+    }
 
-    #[track_caller]
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.task.header().phase.get() == Phase::Finished {
-            self.is_taken = true;
-            let outcome = self.task.take();
-            return Poll::Ready(outcome.expect("a JoinHandle was polled after it was ready"));
-        }
-        let header = self.task.header();
-        // Only the core that runs here may finish the task.
-        assert!(
-            Core::runs_here(header.ticket),
-            "a JoinHandle was awaited outside of its runtime, where its task cannot run: await it \
-             inside the `block_on` of the runtime that spawned the task"
-        );
-        let old = {
-            let known = header.joiner.borrow();
-            match &*known {
-                Some(waker) if waker.will_wake(context.waker()) => return Poll::Pending,
-                _ => drop(known),
-            }
-            let waker = context.waker().clone();
-            header.joiner.replace(Some(waker))
-        };
-        drop(old);
-        Poll::Pending
+    /// Names the task.
+    pub fn set_name(&self, name: impl Into<Rc<str>>) {
+        self.task.header().name.set(Some(name.into()));
+    }
+
+    /// Where it was spawned.
+    pub fn spawned_at(&self) -> &'static Location<'static> {
+        self.task.header().spawned_at
+    }
+
+    /// Whether it has ended.
+    #[doc(alias = "done")]
+    pub fn is_finished(&self) -> bool {
+        self.task.header().phase.get() == Phase::Finished
+    }
+
+    /// As [`JoinHandle::cancel`].
+    pub fn cancel(&self) -> bool {
+        handle::ask(self.task.header(), &self.core, None)
+    }
+
+    /// As [`JoinHandle::cancel_with`].
+    pub fn cancel_with(&self, reason: impl Into<Arc<str>>) -> bool {
+        handle::ask(self.task.header(), &self.core, Some(reason.into()))
+    }
+
+    /// As [`JoinHandle::abort`].
+    pub fn abort(&self) -> bool {
+        self.task.header().abort()
     }
 }
 
-impl<T> Drop for JoinHandle<T> {
-    fn drop(&mut self) {
-        let header = self.task.header();
-        header.has_handle.set(false);
-        if header.phase.get() != Phase::Finished {
-            // Nobody is to be woken any more, and if the waker's drop panics, then here.
-            drop(header.joiner.take());
-            return;
-        }
-        if self.is_taken {
-            return;
-        }
-        match self.core.upgrade() {
-            Some(core) => core.report_panic(&*self.task),
-            None => crate::executor::report_panic_without_core(&*self.task),
-        }
-        // Here, so that a panic in the drop of a value meets whoever dropped the handle, and not
-        // the core if that happens to be the last to hold the task.
-        drop(self.task.take());
+impl PartialEq for TaskRef {
+    fn eq(&self, other: &TaskRef) -> bool {
+        self.task.header().ticket == other.task.header().ticket && self.id() == other.id()
     }
 }
 
-impl<T> Unpin for JoinHandle<T> {}
+impl Eq for TaskRef {}
 
-impl<T> fmt::Debug for JoinHandle<T> {
+impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let header = self.task.header();
-        write!(f, "JoinHandle(task {} spawned at {})", header.id, header.spawned_at)
+        write!(f, "task {}", self.id())?;
+        if let Some(name) = self.name() {
+            write!(f, " `{name}`")?;
+        }
+        write!(f, " spawned at {}", self.spawned_at())
     }
+}
+
+/// The task that is polled now; `None` in the future of `block_on`, and outside of a runtime.
+#[doc(alias = "current_task")]
+pub fn current() -> Option<TaskRef> {
+    let core = Core::try_current()?;
+    core.current_task().map(|task| TaskRef::new(task, Rc::downgrade(&core)))
+}
+
+/// All tasks of this core that have not ended.
+///
+/// # Panics
+///
+/// If no runtime runs on this thread.
+#[doc(alias = "all_tasks")]
+#[track_caller]
+pub fn all() -> Vec<TaskRef> {
+    let core = Core::current();
+    let tasks = core.live_tasks();
+    tasks.into_iter().map(|task| TaskRef::new(task, Rc::downgrade(&core))).collect()
 }
 
 /// Lets every other ready task run before this one goes on: asyncio's `sleep(0)`.

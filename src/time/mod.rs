@@ -6,6 +6,7 @@ mod instant;
 mod interval;
 mod sleep;
 mod timeout;
+mod wait_for;
 
 pub use std::time::Duration;
 
@@ -13,3 +14,4 @@ pub use instant::Instant;
 pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
+pub use wait_for::{TimeoutBlock, TimeoutScope, WaitFor, timeout_scope, wait_for, wait_until};

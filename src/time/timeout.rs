@@ -56,13 +56,28 @@ impl<F: Future> Future for Timeout<F> {
         if let Poll::Ready(value) = this.future.poll(context) {
             return Poll::Ready(Ok(value));
         }
-        Pin::new(this.sleep).poll(context).map(|()| Err(Elapsed(())))
+        Pin::new(this.sleep).poll(context).map(|()| Err(Elapsed::new(0)))
     }
 }
 
-/// The deadline of a [`timeout`] passed first.
+/// A deadline passed first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Elapsed(());
+#[doc(alias = "TimeoutError")]
+pub struct Elapsed {
+    operations_left: usize,
+}
+
+impl Elapsed {
+    pub(crate) fn new(operations_left: usize) -> Elapsed {
+        Elapsed { operations_left }
+    }
+
+    /// Operations that the kernel had not let go of when a [`wait_for`](super::wait_for) reached
+    /// its grace limit. They end in the background.
+    pub fn operations_left(&self) -> usize {
+        self.operations_left
+    }
+}
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

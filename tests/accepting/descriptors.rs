@@ -15,7 +15,7 @@ pub fn count() -> usize {
     std::fs::read_dir("/proc/self/fd").expect("/proc is mounted").count() - 1
 }
 
-#[test]
+#[corio::test]
 fn without_descriptors_a_listener_rests_and_then_goes_on() {
     let name = "descriptors::without_descriptors_a_listener_rests_and_then_goes_on";
     let prefix = ["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""];

@@ -14,7 +14,7 @@ use crate::{Bomb, Counted, Gate, noting};
 /// Much longer than the end may take, much shorter than a job that is stuck.
 const BOUND: Duration = Duration::from_secs(10);
 
-#[test]
+#[corio::test]
 fn a_stuck_job_is_left_behind_and_reported_with_its_place() {
     let (builder, reports) = noting();
     let runtime = builder.grace(Duration::from_millis(20)).build().unwrap();
@@ -47,7 +47,7 @@ fn a_stuck_job_is_left_behind_and_reported_with_its_place() {
     assert_eq!(drops.load(Ordering::SeqCst), 1);
 }
 
-#[test]
+#[corio::test]
 fn a_job_that_looks_at_its_flag_ends_with_its_runtime() {
     let runtime = Runtime::builder().grace(BOUND).build().unwrap();
     let job = runtime.block_on(async {
@@ -65,7 +65,7 @@ fn a_job_that_looks_at_its_flag_ends_with_its_runtime() {
     assert_eq!(job.join().unwrap(), "asked");
 }
 
-#[test]
+#[corio::test]
 fn jobs_that_have_not_begun_never_run_and_their_handles_say_so() {
     let (builder, reports) = noting();
     let runtime = builder.blocking_threads(1).grace(Duration::from_millis(1)).build().unwrap();
@@ -94,7 +94,7 @@ fn jobs_that_have_not_begun_never_run_and_their_handles_say_so() {
     assert!(!ran.load(Ordering::SeqCst));
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_without_jobs_closes_without_waiting() {
     let runtime = Runtime::builder().grace(BOUND).build().unwrap();
     runtime.block_on(async { spawn_blocking(|| {}).await.unwrap() });
@@ -104,7 +104,7 @@ fn a_runtime_without_jobs_closes_without_waiting() {
     assert_eq!(report, corio::CloseReport::default());
 }
 
-#[test]
+#[corio::test]
 fn a_job_that_is_spawned_while_a_task_cleans_up_still_runs() {
     struct Last(std::sync::mpsc::Sender<bool>);
     impl Drop for Last {
@@ -127,7 +127,7 @@ fn a_job_that_is_spawned_while_a_task_cleans_up_still_runs() {
     assert_eq!(usize::from(told.try_recv().is_ok()) + report.cancelled_jobs, 1);
 }
 
-#[test]
+#[corio::test]
 fn a_job_after_the_end_is_refused_by_its_handle() {
     struct Late(std::sync::mpsc::Sender<bool>);
     impl Drop for Late {
@@ -148,7 +148,7 @@ fn a_job_after_the_end_is_refused_by_its_handle() {
     assert!(told.try_recv().unwrap(), "the pool was closed, so the job is over at once");
 }
 
-#[test]
+#[corio::test]
 fn runtimes_do_not_share_threads_and_a_stuck_one_disturbs_no_other() {
     let mut gate = Gate::new();
     let stuck = Runtime::builder().blocking_threads(1).grace(Duration::ZERO).build().unwrap();
@@ -166,7 +166,7 @@ fn runtimes_do_not_share_threads_and_a_stuck_one_disturbs_no_other() {
     job.join().unwrap();
 }
 
-#[test]
+#[corio::test]
 fn a_worker_is_not_pinned_with_its_core() {
     let allowed = |status: &str| {
         let text = std::fs::read_to_string(status).unwrap();
@@ -186,7 +186,7 @@ fn a_worker_is_not_pinned_with_its_core() {
     assert_eq!(before, there);
 }
 
-#[test]
+#[corio::test]
 fn a_worker_leaves_the_signals_of_the_process_to_others() {
     let blocked = corio::run(async {
         let job = spawn_blocking(|| {

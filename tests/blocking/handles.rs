@@ -57,7 +57,7 @@ async fn a_job_that_ends_wakes_a_core_that_sleeps() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_full_pool_begins_jobs_in_their_order() {
     run_with(Runtime::builder().blocking_threads(2), async {
         let mut gate = Gate::new();
@@ -85,7 +85,7 @@ fn a_full_pool_begins_jobs_in_their_order() {
     });
 }
 
-#[test]
+#[corio::test]
 fn one_thread_begins_jobs_first_in_first_out() {
     run_with(Runtime::builder().blocking_threads(1), async {
         let (begun, order) = channel();
@@ -102,7 +102,7 @@ fn one_thread_begins_jobs_first_in_first_out() {
     });
 }
 
-#[test]
+#[corio::test]
 fn ten_thousand_jobs_each_give_their_value_once() {
     run_with(Runtime::builder().blocking_threads(8), async {
         let jobs: Vec<_> =
@@ -118,7 +118,7 @@ fn ten_thousand_jobs_each_give_their_value_once() {
     });
 }
 
-#[test]
+#[corio::test]
 fn a_thread_that_idles_for_long_ends() {
     let builder = Runtime::builder().blocking_keep_alive(Duration::from_millis(1));
     run_with(builder, async {
@@ -128,7 +128,7 @@ fn a_thread_that_idles_for_long_ends() {
     });
 }
 
-#[test]
+#[corio::test]
 fn a_panic_arrives_in_the_handle_and_the_thread_lives() {
     run_with(Runtime::builder().blocking_threads(1), async {
         let thread = spawn_blocking(|| std::thread::current().id()).await.unwrap();
@@ -142,7 +142,7 @@ fn a_panic_arrives_in_the_handle_and_the_thread_lives() {
     });
 }
 
-#[test]
+#[corio::test]
 fn a_panic_that_nobody_takes_is_told_once_with_its_place() {
     let (builder, reports) = noting();
     run_with(builder, async {
@@ -176,7 +176,7 @@ fn a_panic_that_nobody_takes_is_told_once_with_its_place() {
     });
 }
 
-#[test]
+#[corio::test]
 fn an_untaken_panic_of_a_detached_job_wakes_a_core_that_sleeps() {
     let told = Rc::new(Cell::new(false));
     let waker = Rc::new(Cell::new(None::<Waker>));
@@ -197,7 +197,7 @@ fn an_untaken_panic_of_a_detached_job_wakes_a_core_that_sleeps() {
     });
 }
 
-#[test]
+#[corio::test]
 fn a_job_that_is_cancelled_before_it_begins_never_runs() {
     run_with(Runtime::builder().blocking_threads(1), async {
         let mut gate = Gate::new();
@@ -348,7 +348,7 @@ async fn a_waker_that_panics_or_is_foreign_is_woken_on_the_worker_and_ends_nothi
     bounded(spawn_blocking(|| {})).await.unwrap();
 }
 
-#[test]
+#[corio::test]
 fn values_and_captures_whose_drop_panics_end_neither_thread_nor_core() {
     let (builder, reports) = noting();
     run_with(builder.blocking_threads(1), async {
@@ -398,7 +398,7 @@ async fn there_is_no_runtime_inside_a_job_and_the_panic_says_so() {
     assert_eq!(bounded(nested).await.unwrap(), 3);
 }
 
-#[test]
+#[corio::test]
 fn a_blocking_join_is_refused_on_a_core_and_serves_beside_it() {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
@@ -411,7 +411,7 @@ fn a_blocking_join_is_refused_on_a_core_and_serves_beside_it() {
     assert_eq!(job.join().unwrap(), 2);
 }
 
-#[test]
+#[corio::test]
 fn a_handle_that_was_ready_is_refused_at_the_callers_line() {
     corio::run(async {
         let mut job = spawn_blocking(|| 1);
@@ -421,7 +421,7 @@ fn a_handle_that_was_ready_is_refused_at_the_callers_line() {
     });
 }
 
-#[test]
+#[corio::test]
 fn a_leaked_handle_holds_up_nothing() {
     corio::run(async {
         let mut job = spawn_blocking(|| String::from("never taken"));

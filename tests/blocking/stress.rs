@@ -84,7 +84,7 @@ impl Program {
     }
 }
 
-#[test]
+#[corio::test]
 fn each_value_is_dropped_once_and_each_wait_ends_in_every_order() {
     for seed in 1..=SEEDS {
         let (builder, _reports) = noting();

@@ -28,7 +28,7 @@ static SIGNAL: Kind = Kind {
     ..PLAIN
 };
 
-#[test]
+#[corio::test]
 fn a_wait_for_a_signal_can_be_dropped_or_forgotten_after_each_poll() {
     let test = "a_wait_for_a_signal_can_be_dropped_or_forgotten_after_each_poll";
     if ran_in_a_child(module_path!(), test, &["env", "--block-signal=USR1"]) {

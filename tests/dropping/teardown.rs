@@ -50,7 +50,7 @@ fn descriptors_at_rest() -> usize {
     descriptor_count()
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_ends_at_once_with_every_wait_in_flight() {
     let test = "a_runtime_ends_at_once_with_every_wait_in_flight";
     if ran_in_a_child(module_path!(), test, &[]) {
@@ -70,7 +70,7 @@ fn a_runtime_ends_at_once_with_every_wait_in_flight() {
     assert_eq!(descriptor_count(), before);
 }
 
-#[test]
+#[corio::test]
 fn waits_that_were_kept_past_their_runtime_can_be_dropped_in_any_order() {
     let test = "waits_that_were_kept_past_their_runtime_can_be_dropped_in_any_order";
     if ran_in_a_child(module_path!(), test, &[]) {
@@ -99,7 +99,7 @@ fn waits_that_were_kept_past_their_runtime_can_be_dropped_in_any_order() {
     }
 }
 
-#[test]
+#[corio::test]
 fn waits_that_were_forgotten_do_not_hold_up_their_runtimes_end() {
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {

@@ -56,7 +56,7 @@ fn poll_once<F: Future>(future: F) {
     let _ = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
 }
 
-#[test]
+#[corio::test]
 fn without_a_runtime_the_panic_names_the_callers_file() {
     assert_needs_runtime(|| spawn(async {}));
     assert_needs_runtime(|| corio::stats());
@@ -82,7 +82,7 @@ fn without_a_runtime_the_panic_names_the_callers_file() {
     });
 }
 
-#[test]
+#[corio::test]
 fn without_a_runtime_an_async_function_names_who_called_it() {
     let check = |(_, text): (String, String), line: u32| {
         assert!(text.contains("there is no corio runtime on this thread"), "{text}");
@@ -95,7 +95,7 @@ fn without_a_runtime_an_async_function_names_who_called_it() {
     corio::run(bind).unwrap();
 }
 
-#[test]
+#[corio::test]
 fn a_run_inside_a_run_is_refused_at_the_callers_line_and_polls_nothing() {
     let other = Runtime::new().unwrap();
     corio::run(async {
@@ -122,7 +122,7 @@ fn a_run_inside_a_run_is_refused_at_the_callers_line_and_polls_nothing() {
     assert_eq!(other.block_on(async { 4 }), 4);
 }
 
-#[test]
+#[corio::test]
 fn a_handle_is_refused_where_its_task_cannot_run() {
     let runtime = Runtime::new().unwrap();
     let poll =
@@ -139,7 +139,7 @@ fn a_handle_is_refused_where_its_task_cannot_run() {
     assert_eq!(place, file!());
 }
 
-#[test]
+#[corio::test]
 fn an_ended_handle_may_be_asked_anywhere() {
     let task = corio::run(async { spawn(std::future::pending::<()>()) });
     assert!(task.is_finished() && !task.cancel());
@@ -148,14 +148,14 @@ fn an_ended_handle_may_be_asked_anywhere() {
     assert!(matches!(outcome, std::task::Poll::Ready(Err(error)) if error.is_cancelled()));
 }
 
-#[test]
+#[corio::test]
 fn a_connect_without_a_runtime_names_who_called_it() {
     let (_, text) = panic_of(|| poll_once(TcpStream::connect("127.0.0.1:1")));
     assert!(text.contains("there is no corio runtime on this thread"), "{text}");
     assert!(text.contains(&format!("called at {}:", file!())), "{text}");
 }
 
-#[test]
+#[corio::test]
 fn an_interval_of_nothing_and_a_value_that_is_no_panic_are_refused() {
     let (place, text) = panic_of(|| interval(Duration::ZERO));
     assert!(text.contains("longer than zero"), "{text}");

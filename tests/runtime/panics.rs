@@ -58,7 +58,7 @@ async fn whoever_awaits_a_task_gets_its_panic() {
     assert_alive().await;
 }
 
-#[test]
+#[corio::test]
 fn a_panic_nobody_awaits_is_told_once_with_its_spawn_site() {
     let (builder, reports) = noting();
     let runtime = builder.build().unwrap();
@@ -87,7 +87,7 @@ fn a_panic_nobody_awaits_is_told_once_with_its_spawn_site() {
     assert!(reports[0].contains(&format!("{}:{line}", file!())), "{}", reports[0]);
 }
 
-#[test]
+#[corio::test]
 fn a_panic_of_the_main_future_reaches_the_caller_and_the_runtime_goes_on() {
     let (builder, reports) = noting();
     let runtime = builder.build().unwrap();
@@ -109,7 +109,7 @@ fn a_panic_of_the_main_future_reaches_the_caller_and_the_runtime_goes_on() {
     assert!(reports.borrow().is_empty());
 }
 
-#[test]
+#[corio::test]
 fn a_panic_in_a_drop_during_shutdown_is_told_and_the_rest_ends_in_order() {
     let (builder, reports) = noting();
     let runtime = builder.build().unwrap();
@@ -142,7 +142,7 @@ fn a_panic_in_a_drop_during_shutdown_is_told_and_the_rest_ends_in_order() {
     assert!(error.is_panic(), "{error}");
 }
 
-#[test]
+#[corio::test]
 fn a_panic_in_the_drop_of_a_future_that_is_cancelled_is_its_outcome() {
     let (builder, reports) = noting();
     builder.build().unwrap().block_on(async {
@@ -171,7 +171,7 @@ impl Future for ReadyBomb {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_panic_in_the_drop_of_a_finished_future_does_not_take_its_value() {
     let (builder, reports) = noting();
     builder.build().unwrap().block_on(async {
@@ -181,7 +181,7 @@ fn a_panic_in_the_drop_of_a_finished_future_does_not_take_its_value() {
     assert!(reports.borrow().len() <= 1);
 }
 
-#[test]
+#[corio::test]
 fn a_panic_in_the_drop_of_an_output_meets_who_drops_it() {
     let (builder, reports) = noting();
     builder.build().unwrap().block_on(async {
@@ -207,7 +207,7 @@ fn a_panic_in_the_drop_of_an_output_meets_who_drops_it() {
     assert!(reports.len() <= 1, "only the first one is nobody's: {reports:#?}");
 }
 
-#[test]
+#[corio::test]
 fn a_panic_whose_payload_panics_when_dropped_ends_no_core() {
     let (builder, reports) = noting();
     let runtime = builder.build().unwrap();
@@ -235,7 +235,7 @@ fn a_panic_whose_payload_panics_when_dropped_ends_no_core() {
     assert!(reports.borrow().len() >= 2);
 }
 
-#[test]
+#[corio::test]
 fn a_hook_that_panics_ends_no_core() {
     // A core that fails here may abort the process, or go round in panics for ever.
     if child::rerun("panics::a_hook_that_panics_ends_no_core", &[]).is_some() {
@@ -269,7 +269,7 @@ impl Wake for Rude {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_foreign_waker_that_panics_is_told_and_ends_no_core() {
     let name = "panics::a_foreign_waker_that_panics_is_told_and_ends_no_core";
     if child::rerun(name, &[]).is_some() {
@@ -303,7 +303,7 @@ fn a_foreign_waker_that_panics_is_told_and_ends_no_core() {
     assert!(reports.borrow().iter().all(|report| report.contains("waker")));
 }
 
-#[test]
+#[corio::test]
 fn a_panic_in_the_drop_of_what_was_sent_ends_no_core() {
     // Owned bytes may have a drop of the user's own.
     struct Owner;
@@ -346,7 +346,7 @@ impl Drop for Fragile {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_waker_that_panics_when_it_is_dropped_ends_no_core() {
     let name = "panics::a_waker_that_panics_when_it_is_dropped_ends_no_core";
     if child::rerun(name, &[]).is_some() {
@@ -414,7 +414,7 @@ fn poll_with_fragile<F: Future>(future: Pin<&mut F>) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_that_is_dropped_by_a_panic_ends_in_order() {
     let ended = Rc::new(Cell::new(false));
     let end = Rc::clone(&ended);

@@ -28,7 +28,7 @@ pub async fn blackhole() -> (TcpListener, SocketAddr, Vec<Client>) {
     (listener, address, full)
 }
 
-#[test]
+#[corio::test]
 fn an_end_with_everything_outstanding_takes_less_than_a_second() {
     let start = Instant::now();
     let address = corio::run(async {
@@ -58,7 +58,7 @@ fn an_end_with_everything_outstanding_takes_less_than_a_second() {
     Blocking::bind(address).expect("the port can be bound again at once");
 }
 
-#[test]
+#[corio::test]
 fn an_end_with_nothing_to_wait_for_does_not_wait() {
     let limit = Duration::from_secs(30);
     let runtime = Runtime::builder().grace(limit).linger_at_close(limit).build().unwrap();
@@ -84,7 +84,7 @@ fn an_end_with_nothing_to_wait_for_does_not_wait() {
     assert_eq!((report.abandoned_streams, report.leaked_operations), (0, 0));
 }
 
-#[test]
+#[corio::test]
 fn what_was_written_is_sent_before_the_end() {
     let mut client = corio::run(async {
         let listener = listen().await;
@@ -98,7 +98,7 @@ fn what_was_written_is_sent_before_the_end() {
     assert_eq!(text, "last words");
 }
 
-#[test]
+#[corio::test]
 fn a_task_that_does_not_end_is_dropped_at_the_grace_limit_and_reported() {
     let runtime = Runtime::builder().grace(Duration::from_millis(20)).build().unwrap();
     // A drop that spawns, cancels and polls meets a runtime that is ending.
@@ -128,7 +128,7 @@ fn a_task_that_does_not_end_is_dropped_at_the_grace_limit_and_reported() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_spawn_while_the_runtime_ends_gives_a_cancelled_handle() {
     let later = Rc::new(RefCell::new(None));
     let slot = Rc::clone(&later);
@@ -147,7 +147,7 @@ fn a_spawn_while_the_runtime_ends_gives_a_cancelled_handle() {
     assert!(error.to_string().contains(file!()), "{error}");
 }
 
-#[test]
+#[corio::test]
 fn tasks_rest_between_two_runs_and_go_on() {
     let runtime = Runtime::new().unwrap();
     let count = Rc::new(Cell::new(0));
@@ -174,7 +174,7 @@ fn tasks_rest_between_two_runs_and_go_on() {
     assert!(error.is_cancelled());
 }
 
-#[test]
+#[corio::test]
 fn a_timer_that_came_due_while_the_runtime_rested_fires_in_the_next_run() {
     let runtime = Runtime::new().unwrap();
     let handle = runtime.block_on(async { spawn(sleep(Duration::from_millis(2))) });
@@ -183,7 +183,7 @@ fn a_timer_that_came_due_while_the_runtime_rested_fires_in_the_next_run() {
     runtime.block_on(async { timeout(PATIENCE, handle).await }).unwrap().unwrap();
 }
 
-#[test]
+#[corio::test]
 fn a_sleep_that_began_in_another_runtime_is_told_of_its_end_here() {
     let first = Runtime::new().unwrap();
     let mut sleeping = Box::pin(sleep(Duration::from_millis(5)));
@@ -197,7 +197,7 @@ fn a_sleep_that_began_in_another_runtime_is_told_of_its_end_here() {
     corio::run(async { timeout(PATIENCE, sleeping).await.expect("it is over") });
 }
 
-#[test]
+#[corio::test]
 fn a_connect_that_is_taken_elsewhere_ends_there() {
     let first = Runtime::new().unwrap();
     let (blackhole, silent, full) = first.block_on(blackhole());
@@ -210,7 +210,7 @@ fn a_connect_that_is_taken_elsewhere_ends_there() {
     drop((blackhole, full));
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_may_be_dropped_inside_another() {
     let inner = Runtime::new().unwrap();
     let handle = inner.block_on(async { spawn(pending::<()>()) });
@@ -228,7 +228,7 @@ thread_local! {
     static KEPT: RefCell<Option<Runtime>> = const { RefCell::new(None) };
 }
 
-#[test]
+#[corio::test]
 fn a_runtime_in_a_thread_local_ends_with_its_thread() {
     let name = "teardown::a_runtime_in_a_thread_local_ends_with_its_thread";
     if child::rerun(name, &[]).is_some() {
@@ -252,7 +252,7 @@ fn a_runtime_in_a_thread_local_ends_with_its_thread() {
     }
 }
 
-#[test]
+#[corio::test]
 fn a_leaked_runtime_is_harmless() {
     let (runtime, wakers) = (Runtime::new().unwrap(), Rc::new(RefCell::new(Vec::new())));
     let notes = Rc::clone(&wakers);
@@ -277,7 +277,7 @@ fn a_leaked_runtime_is_harmless() {
     corio::run(async { sleep(Duration::from_millis(1)).await });
 }
 
-#[test]
+#[corio::test]
 fn more_runtimes_one_after_another_than_may_live_at_a_time() {
     for number in 0..1100 {
         let runtime = Runtime::builder().ring_entries(4).completion_entries(8).build().unwrap();
@@ -295,7 +295,7 @@ fn more_runtimes_one_after_another_than_may_live_at_a_time() {
     }
 }
 
-#[test]
+#[corio::test]
 fn limits_beyond_all_time_are_limits() {
     let (builder, reports) = noting();
     let builder = builder.grace(Duration::MAX).linger_at_close(Duration::MAX);
@@ -315,7 +315,7 @@ fn limits_beyond_all_time_are_limits() {
     assert!(reports.borrow().is_empty());
 }
 
-#[test]
+#[corio::test]
 fn resources_that_outlive_their_runtime_answer_with_errors() {
     let runtime = Runtime::new().unwrap();
     let (listener, mut stream, client) = runtime.block_on(async {

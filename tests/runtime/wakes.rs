@@ -77,12 +77,12 @@ fn hear_words(busy_poll: BusyPoll, count: u64) {
     thread.join().expect("no panic");
 }
 
-#[test]
+#[corio::test]
 fn a_parked_core_hears_a_thousand_wakes() {
     hear_words(BusyPoll::Off, 1000);
 }
 
-#[test]
+#[corio::test]
 fn a_core_that_polls_in_user_space_hears_them_too() {
     hear_words(BusyPoll::Adaptive(Duration::from_micros(20)), 500);
     hear_words(BusyPoll::For(Duration::from_micros(50)), 500);
@@ -101,7 +101,7 @@ fn noting(noted: &Noted, polls: &Arc<AtomicUsize>) -> impl Future<Output = ()> +
     })
 }
 
-#[test]
+#[corio::test]
 fn wakes_before_a_run_between_runs_and_after_the_end_are_taken() {
     let runtime = Runtime::new().unwrap();
     let (noted, polls) = (Noted::default(), Arc::new(AtomicUsize::new(0)));
@@ -142,7 +142,7 @@ fn wake_elsewhere(waker: &Waker) {
     thread::spawn(move || waker.wake()).join().expect("a wake does not panic");
 }
 
-#[test]
+#[corio::test]
 fn wakes_race_with_the_end_of_the_runtime() {
     for round in 0..200u32 {
         let (sender, receiver) = mpsc::channel::<Waker>();
@@ -163,7 +163,7 @@ fn wakes_race_with_the_end_of_the_runtime() {
     }
 }
 
-#[test]
+#[corio::test]
 fn the_waker_of_an_ended_run_wakes_nobody_in_the_next() {
     let runtime = Runtime::new().unwrap();
     let noted = Noted::default();
@@ -188,7 +188,7 @@ fn the_waker_of_an_ended_run_wakes_nobody_in_the_next() {
     assert!(polls.load(Ordering::SeqCst) <= 2);
 }
 
-#[test]
+#[corio::test]
 fn more_wakes_than_the_inbox_holds_wake_everybody() {
     const TASKS: usize = 5000;
     let runtime = Runtime::new().unwrap();
@@ -207,7 +207,7 @@ fn more_wakes_than_the_inbox_holds_wake_everybody() {
     });
 }
 
-#[test]
+#[corio::test]
 fn a_storm_of_foreign_wakes_does_not_stop_the_loop() {
     let is_over = Arc::new(AtomicBool::new(false));
     let runtime = Runtime::new().unwrap();

@@ -83,7 +83,7 @@ fn assert_refused(stream: &mut TcpStream) {
     assert_kind(poll_once(stream.shutdown()).unwrap(), kind);
 }
 
-#[test]
+#[corio::test]
 fn a_stream_is_refused_while_its_runtime_rests_and_serves_again_when_it_runs() {
     let runtime = Runtime::new().unwrap();
     let (mut near, mut far) = runtime.block_on(async {
@@ -105,7 +105,7 @@ fn a_stream_is_refused_while_its_runtime_rests_and_serves_again_when_it_runs() {
     other.block_on(async { drop(far) });
 }
 
-#[test]
+#[corio::test]
 fn a_stream_that_outlives_its_runtime_is_refused_and_closes_its_socket() {
     let runtime = Runtime::new().unwrap();
     let (mut peer, mut stream) = runtime.block_on(async {
@@ -124,7 +124,7 @@ fn a_stream_that_outlives_its_runtime_is_refused_and_closes_its_socket() {
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }
 
-#[test]
+#[corio::test]
 fn a_chunk_outlives_its_runtime_and_its_stream() {
     let runtime = Runtime::new().unwrap();
     let chunk = runtime.block_on(async {
@@ -143,7 +143,7 @@ fn a_chunk_outlives_its_runtime_and_its_stream() {
     assert_eq!(&chunk[..], numbered(0, 5000));
 }
 
-#[test]
+#[corio::test]
 fn bytes_that_a_runtime_ended_before_it_sent_them_are_told_of() {
     let told = std::rc::Rc::<std::cell::RefCell<Vec<String>>>::default();
     let hook = {

@@ -123,7 +123,7 @@ async fn a_separator_that_comes_in_pieces_is_found() {
     assert_eq!(second, b"aaab");
 }
 
-#[test]
+#[corio::test]
 fn a_separator_across_two_buffers_of_the_kernel_is_found() {
     let builder = Runtime::builder().buffer_size(64).buffers_max(64);
     run_with(builder, async {

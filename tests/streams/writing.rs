@@ -243,7 +243,7 @@ fn unhandled_of<F: Future>(future: F) -> Vec<String> {
     told.take()
 }
 
-#[test]
+#[corio::test]
 fn a_write_error_that_nobody_saw_is_told_once() {
     let told = unhandled_of(async {
         let (peer, stream) = pair_with_std().await;
@@ -263,7 +263,7 @@ fn a_write_error_that_nobody_saw_is_told_once() {
     assert!(told[0].contains("unsent data"), "{told:?}");
 }
 
-#[test]
+#[corio::test]
 fn a_write_error_that_was_seen_is_not_told_again() {
     let told = unhandled_of(async {
         let (peer, stream) = pair_with_std().await;
@@ -277,7 +277,7 @@ fn a_write_error_that_was_seen_is_not_told_again() {
     assert!(told.is_empty(), "{told:?}");
 }
 
-#[test]
+#[corio::test]
 fn a_peer_that_resets_after_it_was_sent_everything_is_no_unhandled_error() {
     let told = unhandled_of(async {
         for is_reading in [false, true] {

@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::panic::Location;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -165,27 +164,6 @@ pub fn socket_name(stream: &TcpStream) -> PathBuf {
 pub fn is_open(socket: &PathBuf) -> bool {
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
     descriptors.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|name| name == *socket))
-}
-
-/// Starts one test of this binary again in a process of its own, with a variable set.
-pub fn start_again(test: &str, variable: &str, value: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(variable, value)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// The one test of such a process has to have passed.
-#[track_caller]
-pub fn assert_passed(child: Child, what: &str) {
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{what}: {text}{errors}");
-    assert!(text.contains("1 passed"), "{what}: no test of that name ran: {text}");
 }
 
 /// Whether an error is of this kind; otherwise it is shown.

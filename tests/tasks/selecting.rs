@@ -27,7 +27,7 @@ fn winners(seed: u64) -> Vec<u8> {
     })
 }
 
-#[test]
+#[corio::test]
 fn one_seed_gives_one_order() {
     let first = winners(42);
     assert_eq!(first, winners(42));

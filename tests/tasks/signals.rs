@@ -17,7 +17,7 @@ fn send(name: &str) {
     assert!(status.expect("`kill` starts").success());
 }
 
-#[test]
+#[corio::test]
 fn a_wait_for_a_signal_that_is_given_up_loses_none() {
     let name = "signals::a_wait_for_a_signal_that_is_given_up_loses_none";
     if child::rerun(name, &BLOCKED).is_some() {
@@ -44,7 +44,7 @@ fn a_wait_for_a_signal_that_is_given_up_loses_none() {
     });
 }
 
-#[test]
+#[corio::test]
 fn one_signal_is_one_for_all_who_wait() {
     let name = "signals::one_signal_is_one_for_all_who_wait";
     if child::rerun(name, &BLOCKED).is_some() {
@@ -79,7 +79,7 @@ fn one_signal_is_one_for_all_who_wait() {
     });
 }
 
-#[test]
+#[corio::test]
 fn an_interrupt_ends_the_wait_for_it() {
     if child::rerun("signals::an_interrupt_ends_the_wait_for_it", &BLOCKED).is_some() {
         return;

@@ -168,7 +168,7 @@ async fn timers_that_are_dropped_or_forgotten_wake_nobody_for_long() {
     assert!(polls.get() <= 3, "{} polls", polls.get());
 }
 
-#[test]
+#[corio::test]
 fn instants_saturate_and_never_panic() {
     let now = Instant::now();
     assert_eq!(now.checked_add(Duration::MAX), None);

@@ -156,7 +156,7 @@ fn with_stock<F: Future<Output = ()>>(trial: impl FnOnce() -> F) {
     });
 }
 
-#[test]
+#[corio::test]
 fn of_a_handle() {
     with_stock(|| async {
         let gate = Rc::new(Cell::new(false));
@@ -197,7 +197,7 @@ fn gate_is_open() -> bool {
     OPEN.get()
 }
 
-#[test]
+#[corio::test]
 fn of_a_timer() {
     with_stock(|| async {
         let wait = || sleep(Duration::from_millis(2));
@@ -206,7 +206,7 @@ fn of_a_timer() {
     });
 }
 
-#[test]
+#[corio::test]
 fn of_an_operation() {
     with_stock(|| async {
         for _ in 0..2 {
@@ -236,7 +236,7 @@ fn of_an_operation() {
     });
 }
 
-#[test]
+#[corio::test]
 fn of_a_read() {
     with_stock(|| async {
         let (writer, reader) = pair().await;
@@ -263,7 +263,7 @@ fn of_a_read() {
     });
 }
 
-#[test]
+#[corio::test]
 fn of_writers_and_flushers() {
     with_stock(|| async {
         let (writer, reader) = pair().await;
@@ -306,7 +306,7 @@ fn drain_all(reader: &Rc<RefCell<TcpStream>>) -> Event<'_> {
     })
 }
 
-#[test]
+#[corio::test]
 fn of_the_poll_traits() {
     with_stock(|| async {
         let (writer, reader) = pair().await;
@@ -341,7 +341,7 @@ fn of_the_poll_traits() {
     });
 }
 
-#[test]
+#[corio::test]
 fn at_the_end_of_the_runtime() {
     with_stock(|| async {
         let mut timer = Box::pin(sleep(Duration::from_secs(60)));

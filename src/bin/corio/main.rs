@@ -1,10 +1,12 @@
-//! `corio`, the program that comes with the library: it measures echo servers and runs one.
+//! `corio`, the program that comes with the library: it tells what the machine can do, measures
+//! echo servers and runs one.
 //!
 //! It is an ordinary user of the library: nothing here uses more than corio's public API. The
 //! files, in reading order:
 //!
 //! * `main.rs`: the commands and how the program ends;
 //! * `arguments.rs`: what the options accept, and what is said about values they refuse;
+//! * `probe.rs`: what this machine can do;
 //! * `serve_echo.rs`: the bare echo server;
 //! * `bench_echo.rs`: the benchmark, from its options to its exit code;
 //! * `server_child.rs`: the server of a benchmark, a child process;
@@ -14,12 +16,13 @@
 //! * `machine.rs`: what the program asks `/proc` about.
 //!
 //! Exit codes: 0 all went well; 1 the work failed (a lost or wrong byte counts); 2 the command line
-//! makes no sense; 130 ended by Ctrl-C.
+//! makes no sense; 130 ended by Ctrl-C. Those of `probe` are its verdict.
 
 mod arguments;
 mod bench_echo;
 mod load;
 mod machine;
+mod probe;
 mod report;
 mod serve_echo;
 mod server_child;
@@ -32,14 +35,16 @@ use clap::{Parser, Subcommand};
 
 const EXAMPLES: &str = "\
 Examples:
+  corio probe                                       what can this machine do, and what can you do?
   corio bench echo                                  measure corio's echo server for 5 seconds
   corio bench echo --connections 1000 --size 4096   the same with more and larger traffic
   corio serve echo --port 7777                      run the echo server until Ctrl-C";
 
-/// Measure corio on this machine, or run one of its servers.
+/// Find out what this machine can do, measure corio on it, or run one of its servers.
 ///
-/// corio is a single-threaded, io_uring based runtime for Linux servers. `corio bench echo` answers
-/// the first question about it: how much CPU does a request cost here?
+/// corio is a single-threaded, io_uring based runtime for Linux servers. `corio probe` answers the
+/// first question about it: does it run here at its best, and if not, why? `corio bench echo`
+/// answers the second one: how much CPU does a request cost here?
 #[derive(Parser)]
 #[command(name = "corio", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct CommandLine {
@@ -49,6 +54,7 @@ struct CommandLine {
 
 #[derive(Subcommand)]
 enum Command {
+    Probe(probe::Options),
     /// Measure a server under load in which every byte is checked
     #[command(subcommand, arg_required_else_help = true)]
     Bench(Bench),
@@ -93,16 +99,21 @@ impl Failure {
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
-        Command::Bench(Bench::Echo(options)) => bench_echo::main(&options),
-        Command::Serve(Serve::Echo(options)) => serve_echo::main(&options),
+        Command::Probe(options) => probe::main(&options),
+        Command::Bench(Bench::Echo(options)) => bench_echo::main(&options).map(done),
+        Command::Serve(Serve::Echo(options)) => serve_echo::main(&options).map(done),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             eprintln!("error: {}", failure.text);
             ExitCode::from(failure.exit_code)
         }
     }
+}
+
+fn done(_: ()) -> ExitCode {
+    ExitCode::SUCCESS
 }
 
 /// Prints to standard output. Unlike `println!` it does not panic when the reader has gone

@@ -14,8 +14,9 @@ use crate::driver::{
     AnyDriver, BufferConfig, Driver, Features, Op, Payload, Pools, ReceiveBuffer, RingSize, Token,
     Wait, WorkersConfig,
 };
+use crate::executor::JoinError;
 use crate::executor::operation::Operation;
-use crate::executor::task::{AnyTask, Join, JoinError, Phase, Task};
+use crate::executor::task::{AnyTask, Join, Phase, Task};
 use crate::executor::{BusyPoll, Config, Core, Unhandled};
 
 type Heard = Rc<RefCell<Vec<String>>>;
@@ -178,7 +179,7 @@ fn dropped_and_forgotten_waits_mix_up_no_results() {
             })
             .collect();
         let ended_by_request = &tasks[seed as usize % 20];
-        ended_by_request.header().cancel.set(true);
+        core.ask_task(&**ended_by_request, None);
         turn_to_the_end(&core, &tasks);
         for task in &tasks {
             match outcome(task) {
@@ -229,8 +230,7 @@ fn a_cancel_that_loses_the_race_changes_nothing() {
     // The result lies ready; the request comes before it is reaped.
     core.driver.borrow_mut().fake().complete(token, 7, false);
     core.driver.borrow_mut().fake().queue_length = 0;
-    task.header().cancel.set(true);
-    task.header().ticket.wake();
+    core.ask_task(&*task, None);
     core.turn(&mut || false, 0);
     core.turn(&mut || false, 0);
     assert_eq!(outcome(&task).unwrap(), 7, "a value that is there wins");
