@@ -53,6 +53,8 @@ extern crate self as corio;
 mod driver;
 mod executor;
 
+pub mod blocking;
+pub mod context;
 pub mod task;
 pub mod time;
 
@@ -67,6 +69,7 @@ pub mod cores;
 pub mod probe;
 mod runtime;
 
+pub use blocking::{BlockingHandle, spawn_blocking, spawn_blocking as to_thread};
 pub use driver::{Driver, Feature, FeatureState, Features};
 pub use executor::{BusyPoll, CloseReport, Unhandled};
 pub use runtime::{Builder, Runtime, Stats, run, stats};

@@ -9,8 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::driver::{BufferConfig, Driver, Features, RingSize};
-use crate::executor::{BusyPoll, CloseReport, Config, Core, Unhandled, UnhandledHook, print};
+use crate::driver::{BufferConfig, CpuSet, Driver, Features, RingSize, WorkersConfig};
+use crate::executor::{
+    BusyPoll, CloseReport, Config, Core, Unhandled, UnhandledHook, orphaned_job_panicked, print,
+};
 
 /// How long a loop with a CPU of its own polls before it sleeps, by default.
 const BUSY_POLL_DEFAULT: Duration = Duration::from_micros(20);
@@ -102,8 +104,10 @@ impl Runtime {
     /// Ends the runtime in bounded time, and says what that took.
     ///
     /// New tasks are refused. Running ones are asked to end; those that have not by the grace limit
-    /// are dropped. Streams that were dropped with unsent data get the linger limit to send it. All
-    /// operations are cancelled and reaped; what the kernel does not let go of is leaked.
+    /// are dropped. Blocking jobs that have not begun never run; those that run get the grace limit
+    /// once more to end, and are left behind and reported. Streams that were dropped with unsent
+    /// data get the linger limit to send it. All operations are cancelled and reaped; what the
+    /// kernel does not let go of is leaked.
     pub fn close(self) -> CloseReport {
         self.core.close()
     }
@@ -168,6 +172,8 @@ pub struct Builder {
     grace: Duration,
     linger: Duration,
     pin: Option<usize>,
+    blocking_threads: Option<usize>,
+    blocking_keep_alive: Duration,
     unhandled: UnhandledHook,
 }
 
@@ -182,6 +188,8 @@ impl Default for Builder {
             grace: Duration::from_millis(250),
             linger: Duration::from_millis(400),
             pin: None,
+            blocking_threads: None,
+            blocking_keep_alive: Duration::from_secs(10),
             unhandled: Box::new(print),
         }
     }
@@ -278,6 +286,22 @@ impl Builder {
         self
     }
 
+    /// How many threads [`spawn_blocking`](crate::spawn_blocking) may use at a time; at least 1,
+    /// and by default as in asyncio four more than CPUs, at most 32. They are started as they are
+    /// needed. More jobs than that wait in a queue.
+    #[doc(alias = "set_default_executor")]
+    #[doc(alias = "max_workers")]
+    pub fn blocking_threads(mut self, count: usize) -> Builder {
+        self.blocking_threads = Some(count.max(1));
+        self
+    }
+
+    /// How long a thread for blocking jobs waits for another one before it ends: 10 s by default.
+    pub fn blocking_keep_alive(mut self, keep_alive: Duration) -> Builder {
+        self.blocking_keep_alive = keep_alive;
+        self
+    }
+
     /// Hears of what nobody waited for: a panic in a detached task, a write that failed after its
     /// stream was dropped. By default that is a line on standard error.
     #[doc(alias = "set_exception_handler")]
@@ -295,7 +319,10 @@ impl Builder {
     /// this process may use, or if `CORIO_DISABLE` or `CORIO_DRIVER` say what corio does not know.
     pub fn build(self) -> io::Result<Runtime> {
         let cpu_count = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut cpus = None;
         if let Some(cpu) = self.pin {
+            // Only this thread is to be pinned, not those that it starts for blocking jobs.
+            cpus = CpuSet::of_this_thread().ok();
             pin_to(cpu)?;
         }
         let own_cpu = self.pin.is_some() && cpu_count > 1;
@@ -308,6 +335,12 @@ impl Builder {
             seed: self.seed,
             grace: self.grace,
             linger: self.linger,
+            workers: WorkersConfig {
+                count_max: self.blocking_threads.unwrap_or((cpu_count + 4).min(32)),
+                keep_alive: self.blocking_keep_alive,
+                cpus,
+                orphaned: orphaned_job_panicked,
+            },
             unhandled: self.unhandled,
         })?;
         Ok(Runtime { core })
@@ -367,6 +400,12 @@ pub struct Stats {
     pub buffers_in_use: usize,
     /// Receive buffers in circulation now.
     pub buffers_total: usize,
+    /// Blocking jobs that wait for a thread now.
+    pub blocking_queued: usize,
+    /// Blocking jobs that run now.
+    pub blocking_running: usize,
+    /// Threads for blocking jobs now, idle ones included.
+    pub blocking_threads: usize,
 }
 
 impl Stats {
@@ -374,6 +413,7 @@ impl Stats {
         let driver = core.driver.borrow().stats();
         let counters = &core.counters;
         let pools = [&core.pools.small, &core.pools.large];
+        let workers = core.workers.load();
         Stats {
             turns: counters.turns.get(),
             polls: counters.polls.get(),
@@ -392,6 +432,9 @@ impl Stats {
             tasks: core.task_count(),
             buffers_in_use: pools.iter().map(|pool| usize::from(pool.lent_count())).sum(),
             buffers_total: pools.iter().map(|pool| usize::from(pool.total_count())).sum(),
+            blocking_queued: workers.queued,
+            blocking_running: workers.running,
+            blocking_threads: workers.threads,
         }
     }
 }

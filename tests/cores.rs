@@ -262,6 +262,25 @@ fn main_runs_once_and_its_end_ends_all_cores() {
 }
 
 #[corio::test]
+fn each_core_is_pinned_to_a_cpu_of_its_own_and_the_caller_gets_its_cpus_back() {
+    let cpus_here = || {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("Cpus_allowed_list"));
+        line.unwrap().split_once(':').unwrap().1.trim().to_owned()
+    };
+    let before = cpus_here();
+    let cores = Cores::available().unwrap().on_start(|_| {});
+    let results = cores.run(move |core| async move { (core.cpu().unwrap(), cpus_here()) });
+    let mut pinned = std::collections::BTreeSet::new();
+    for result in results.unwrap() {
+        let (cpu, here) = result.unwrap();
+        assert_eq!(here, cpu.to_string());
+        assert!(pinned.insert(cpu), "{cpu} twice");
+    }
+    assert_eq!(cpus_here(), before);
+}
+
+#[corio::test]
 fn a_core_that_cannot_start_starts_none() {
     let cores = cores(3).runtime(|builder| builder.pin(100_000));
     let error = cores.run(|_| async { unreachable!("none starts") });

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use super::{Core, CoreHandle, Layout, Plan};
-use crate::driver::Driver;
+use crate::driver::{CpuSet, Driver};
 use crate::executor;
 use crate::runtime::Runtime;
 use crate::sync::Event;
@@ -207,12 +207,14 @@ where
     F::Output: Send + 'static,
 {
     executor::Core::assert_none_runs();
+    // The first core pins this thread, and threads inherit that.
+    let cpus = Cpus(CpuSet::of_this_thread().ok());
     let layout = plan.layout;
     let runtime = build(&layout, 0, None)?;
     let group = Group::new(layout.cpus.len(), end);
     let driver = runtime.features().driver();
     group.report(0, Ok(CoreHandle::of(runtime.core())));
-    let threads = start_others(&layout, &group, driver, &others);
+    let threads = start_others(&layout, &group, driver, &cpus, &others);
     let Some(handles) = group.all_started() else {
         for thread in threads {
             let _ = thread.join();
@@ -225,6 +227,17 @@ where
     let first = serve(runtime, &group, core, main);
     let rest = threads.into_iter().map(join).collect();
     Ok(Outcomes { first, rest })
+}
+
+/// The CPUs that the calling thread had, which it gets back.
+struct Cpus(Option<CpuSet>);
+
+impl Drop for Cpus {
+    fn drop(&mut self) {
+        if let Some(cpus) = self.0 {
+            cpus.use_here();
+        }
+    }
 }
 
 /// What became of each core.
@@ -240,6 +253,7 @@ fn start_others<W, F>(
     layout: &Arc<Layout>,
     group: &Arc<Group>,
     driver: Driver,
+    cpus: &Cpus,
     work: &W,
 ) -> Vec<Thread<F::Output>>
 where
@@ -251,7 +265,11 @@ where
     for index in 1..layout.cpus.len() {
         let (layout, group, work) = (Arc::clone(layout), Arc::clone(group), work.clone());
         let for_error = Arc::clone(&group);
+        let cpus = cpus.0;
         let run = move || {
+            if let Some(cpus) = cpus {
+                cpus.use_here();
+            }
             let runtime = match build(&layout, index, Some(driver)) {
                 Ok(runtime) => runtime,
                 Err(error) => {

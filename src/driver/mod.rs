@@ -23,6 +23,7 @@ mod bell;
 mod buffers;
 mod choice;
 mod clock;
+mod cpus;
 mod environment;
 mod epoll;
 mod features;
@@ -34,6 +35,7 @@ mod socket;
 mod topology;
 mod trial;
 mod uring;
+mod workers;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -50,6 +52,7 @@ pub(crate) use buffers::{BufferConfig, Pool, Pools};
 pub use choice::Driver;
 pub(crate) use choice::{choose, once_a_process, with_driver};
 pub(crate) use clock::{now_ns, ticks, ticks_per_micro, wall_seed};
+pub(crate) use cpus::CpuSet;
 pub use environment::{Container, Environment, Limit};
 use epoll::Epoll;
 pub use features::{Feature, FeatureState, Features};
@@ -62,6 +65,8 @@ pub(crate) use socket::SocketOption;
 pub(crate) use topology::{Cpu, allowed_cpus};
 pub(crate) use trial::RingSize;
 use uring::Uring;
+pub use workers::CancelFlag;
+pub(crate) use workers::{Job, JobPanic, Refused, Workers, WorkersConfig, current_flag};
 
 /// The name of one operation in flight: slot index, generation and tag in 64 bits.
 ///

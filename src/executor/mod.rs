@@ -11,6 +11,7 @@
 //! The executor knows operations and their receivers; it does not know what a stream is.
 
 pub(crate) mod calls;
+pub(crate) mod context;
 pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod operation;
@@ -38,20 +39,23 @@ use std::time::Duration;
 
 pub use join_error::JoinError;
 pub use report::Unhandled;
-pub(crate) use report::{UnhandledHook, print, print_line, print_start_error};
+pub(crate) use report::{
+    UnhandledHook, contain, dispose, orphaned_job_panicked, print, print_line, print_start_error,
+    report_job_panic_without_core,
+};
 pub use teardown::CloseReport;
 pub use turn::BusyPoll;
 
 use crate::driver::{
     AnyDriver, BufferConfig, Completion, Driver, Fd, Features, Pools, RingSize, SharedDriver,
-    Token, choose, now_ns, once_a_process, wall_seed,
+    Token, Workers, WorkersConfig, choose, current_flag, now_ns, once_a_process, wall_seed,
 };
+use context::Place;
 use ready::Tasks;
-use report::contain;
 use scope::Scope;
 use slots::{Done, Receive, Slots, Start};
 use task::AnyTask;
-use ticket::{Address, Claim};
+use ticket::{Address, Claim, ROOT_SLOT, Ticket};
 use timers::Timers;
 use turn::Pace;
 
@@ -64,6 +68,7 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     pub(crate) grace: Duration,
     pub(crate) linger: Duration,
+    pub(crate) workers: WorkersConfig,
     pub(crate) unhandled: UnhandledHook,
 }
 
@@ -100,6 +105,8 @@ pub(crate) struct Core {
     claim: Claim,
     pub(crate) driver: SharedDriver,
     pub(crate) pools: Rc<Pools>,
+    /// Threads for what blocks.
+    pub(crate) workers: Workers,
     features: Features,
     slots: RefCell<Slots>,
     tasks: RefCell<Tasks>,
@@ -110,6 +117,8 @@ pub(crate) struct Core {
     armings: RefCell<VecDeque<Rc<dyn TurnEnd>>>,
     completions: RefCell<Vec<Completion>>,
     current_task: Cell<Option<Rc<dyn AnyTask>>>,
+    /// The context of what is polled now; between polls that of `block_on`'s future.
+    context: Place,
     /// The scope inside of the current task that is being polled.
     current_scope: Cell<Option<Rc<Scope>>>,
     /// The scope of the future of `block_on`.
@@ -182,6 +191,11 @@ fn wake_foreign(waker: Waker) {
 pub(crate) const NO_RUNTIME: &str = "there is no corio runtime on this thread: call this from a \
     future that runs under `corio::run`, `Runtime::block_on`, `#[corio::main]` or `#[corio::test]`";
 
+/// The same for one inside of a blocking job.
+const NO_RUNTIME_IN_JOB: &str = "there is no corio runtime on this thread: it is a worker, and \
+    runs a blocking job; cure: let the job return, and go on with its value in the task that \
+    awaits it";
+
 /// What a resource answers when it is polled while its core does not run.
 pub(crate) fn not_turning() -> io::Error {
     io::Error::other(
@@ -211,10 +225,13 @@ impl Core {
     ) -> io::Result<Rc<Core>> {
         let claim = Claim::new()?;
         let tasks = RefCell::new(Tasks::new(claim.home));
+        // Any ticket brings the core round; this one may wake the root in vain.
+        let bring_round = Ticket::new(claim.home, ROOT_SLOT, 0).waker();
         let core = Rc::new(Core {
             claim,
             driver: Rc::new(RefCell::new(driver)),
             pools,
+            workers: Workers::new(config.workers, bring_round),
             features,
             slots: RefCell::default(),
             tasks,
@@ -223,6 +240,7 @@ impl Core {
             armings: RefCell::default(),
             completions: RefCell::default(),
             current_task: Cell::default(),
+            context: context::with_current(Place::copy),
             current_scope: Cell::default(),
             root_scope: Cell::default(),
             life: Cell::new(Life::Open),
@@ -245,6 +263,7 @@ impl Core {
     pub(crate) fn current() -> Rc<Core> {
         match Core::try_current() {
             Some(core) => core,
+            None if current_flag().is_some() => panic!("{NO_RUNTIME_IN_JOB}"),
             None => panic!("{NO_RUNTIME}"),
         }
     }

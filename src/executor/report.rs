@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 
 use super::Core;
+use crate::driver::JobPanic;
 
 /// Something that went wrong with nobody waiting for it. `Builder::on_unhandled` hears of it; by
 /// default it is one line on standard error.
@@ -47,6 +48,18 @@ pub enum Unhandled {
         /// Why: the fact, the likely cause and the cure.
         reason: std::io::Error,
     },
+    /// A blocking job panicked, and its handle is gone or was dropped without being awaited.
+    JobPanicked {
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+        /// The panic's text.
+        message: String,
+    },
+    /// A blocking job did not end by the grace limit of teardown: it runs on, and holds its thread.
+    JobLeftBehind {
+        /// Where it was spawned.
+        spawned_at: &'static Location<'static>,
+    },
     /// A closure that another thread had a core run panicked.
     CallPanicked,
     /// A waker that is not corio's panicked when it was woken.
@@ -82,6 +95,15 @@ impl fmt::Display for Unhandled {
                 "{count} operations did not end by the deadline of teardown; their memory is leaked"
             ),
             Unhandled::FellBack { reason } => write!(f, "running on epoll: {reason}"),
+            Unhandled::JobPanicked { spawned_at, message } => write!(
+                f,
+                "the blocking job spawned at {spawned_at} panicked and nobody awaited it: {message}"
+            ),
+            Unhandled::JobLeftBehind { spawned_at } => write!(
+                f,
+                "the blocking job spawned at {spawned_at} did not end with its runtime and was \
+                 left behind; cure: let it look at `blocking::is_cancelled`"
+            ),
             Unhandled::CallPanicked => f.write_str("a call from another thread panicked"),
             Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
             Unhandled::DropPanicked => f.write_str("a value panicked when the runtime dropped it"),
@@ -102,7 +124,32 @@ pub(crate) fn dispose(payload: Box<dyn Any + Send>) {
     }
 }
 
+/// Tells of a blocking job's panic after its core went away.
+pub(crate) fn report_job_panic_without_core(
+    spawned_at: &'static Location<'static>,
+    message: String,
+) {
+    print(&Unhandled::JobPanicked { spawned_at, message });
+}
+
+/// As above, on the worker that was left behind with the job.
+pub(crate) fn orphaned_job_panicked(panic: JobPanic) {
+    report_job_panic_without_core(panic.spawned_at, panic.message);
+}
+
 impl Core {
+    /// Tells of a blocking job's panic that nobody will take.
+    pub(crate) fn report_job_panic(&self, spawned_at: &'static Location<'static>, message: String) {
+        self.report(&Unhandled::JobPanicked { spawned_at, message });
+    }
+
+    /// As above, for all that the workers left.
+    pub(super) fn report_job_panics(&self) {
+        for panic in self.workers.take_panics() {
+            self.report_job_panic(panic.spawned_at, panic.message);
+        }
+    }
+
     /// Drops what somebody left to the runtime. If that panics it is told, and the core goes on.
     pub(crate) fn drop_foreign<T>(&self, value: T) {
         if !contain(|| drop(value)) {

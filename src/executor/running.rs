@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use super::context::Place;
 use super::report::contain;
 use super::scope::{Moved, Scope};
 use super::task::{AnyTask, Header, Phase, Task};
@@ -44,6 +45,7 @@ impl Core {
                 observer: Cell::default(),
                 scope: OnceCell::new(),
                 name: Cell::default(),
+                context: if background { Place::default() } else { self.context.copy() },
             };
             Task::new(header, future)
         };
@@ -117,7 +119,7 @@ impl Core {
         }
         let takes_request = self.take_request(header);
         if header.aborted.get() || (takes_request && !header.begun.get()) {
-            task.end_cancelled();
+            self.in_context_of(header, || task.end_cancelled());
             return self.settle(&*task);
         }
         header.begun.set(true);
@@ -125,20 +127,30 @@ impl Core {
         let outer_task = self.current_task.replace(Some(Rc::clone(&task)));
         let outer_scope = self.current_scope.take();
         let waker = header.ticket.waker();
-        let over = task.poll(&mut std::task::Context::from_waker(&waker));
+        let poll = || task.poll(&mut std::task::Context::from_waker(&waker));
+        let over = self.in_context_of(header, poll);
         self.current_scope.set(outer_scope);
         let current = self.current_task.replace(outer_task);
         if !over {
             // A request that was made meanwhile ends the task at this very wait.
             self.take_request(header);
         }
-        if !over && header.is_to_be_dropped() {
-            task.end_cancelled();
-            self.settle(&*task);
-        } else if over {
+        let ends = !over && header.is_to_be_dropped();
+        if ends {
+            self.in_context_of(header, || task.end_cancelled());
+        }
+        if over || ends {
             self.settle(&*task);
         }
         drop(current);
+    }
+
+    /// Runs a step of a task, which does not unwind, with the task's context values.
+    fn in_context_of<T>(&self, header: &Header, step: impl FnOnce() -> T) -> T {
+        self.context.swap(&header.context);
+        let result = step();
+        self.context.swap(&header.context);
+        result
     }
 
     fn take_request(&self, header: &Header) -> bool {
@@ -184,6 +196,7 @@ impl Core {
         if let Some(observer) = header.observer.take() {
             observer.ended(self, was_cancelled);
         }
+        self.drop_foreign(header.context.take());
         drop(held);
     }
 

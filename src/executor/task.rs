@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::Core;
+use super::context::Place;
 use super::join_error::{JoinError, JoinErrorKind};
 use super::report::dispose;
 use super::scope::Scope;
@@ -63,6 +64,8 @@ pub(crate) struct Header {
     pub(super) observer: Cell<Option<Rc<dyn Observe>>>,
     pub(crate) scope: OnceCell<Rc<Scope>>,
     pub(crate) name: Cell<Option<Rc<str>>>,
+    /// The task's own context values, while it is not polled.
+    pub(crate) context: Place,
 }
 
 impl Header {

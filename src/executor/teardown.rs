@@ -4,12 +4,15 @@
 //!  Open ─▶ Closing    1 spawns and calls are refused; every task is asked to end, and polled
 //!                       until it did
 //!                     2 at the grace limit, futures that are left are dropped
-//!                     3 streams that still send or wait for their peer's end have until the
+//!                     3 blocking jobs that have not begun are dropped; those that run are asked
+//!                       to end, and left behind at the grace limit, counted anew
+//!                     4 streams that still send or wait for their peer's end have until the
 //!                       linger limit
-//!       ─▶ Draining   4 every operation is cancelled and reaped to its last completion
-//!       ─▶ Closed     5 what the kernel did not let go of is leaked, and reported
+//!       ─▶ Draining   5 every operation is cancelled and reaped to its last completion
+//!       ─▶ Closed     6 what the kernel did not let go of is leaked, and reported
 //! ```
 
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +25,18 @@ use crate::driver::AnyDriver;
 const DRAIN_LIMIT: Duration = Duration::from_millis(250);
 
 /// What `Runtime::close` found and did.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct CloseReport {
     /// Tasks that were asked to end.
     pub cancelled_tasks: usize,
     /// Tasks that did not end by the grace limit: their futures were dropped.
     pub dropped_tasks: usize,
+    /// Blocking jobs that had not begun: they never run.
+    pub cancelled_jobs: usize,
+    /// Where the blocking jobs were spawned that did not end by the grace limit. They run on, each
+    /// on its thread.
+    pub jobs_left_behind: Vec<&'static Location<'static>>,
     /// Streams whose unsent data or whose peer's end was not waited for any longer.
     pub abandoned_streams: usize,
     /// Operations that the kernel did not let go of: their memory is leaked.
@@ -46,6 +54,7 @@ impl Core {
         self.life.set(Life::Closing);
         self.close_calls();
         self.end_tasks(&mut report);
+        self.end_jobs(&mut report);
         self.end_streams(&mut report);
         self.end_operations(&mut report);
         self.life.set(Life::Closed);
@@ -60,6 +69,7 @@ impl Core {
         for errand in self.flushes.take() {
             self.drop_foreign(errand);
         }
+        self.drop_foreign(self.context.take());
         let driver = std::mem::replace(&mut *self.driver.borrow_mut(), AnyDriver::Closed);
         match report.leaked_operations {
             0 => drop(driver),
@@ -106,6 +116,21 @@ impl Core {
     fn deadline_ns(&self, limit: Duration) -> u64 {
         let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
         self.now_ns().saturating_add(limit_ns)
+    }
+
+    fn end_jobs(self: &Rc<Core>, report: &mut CloseReport) {
+        let queued = self.workers.begin_close();
+        report.cancelled_jobs = queued.len();
+        for job in queued {
+            self.drop_foreign(job.run);
+        }
+        let deadline_ns = self.deadline_ns(self.grace);
+        self.turn_until(deadline_ns, |core| core.workers.load().threads == 0);
+        report.jobs_left_behind = self.workers.leave_behind();
+        self.report_job_panics();
+        for spawned_at in &report.jobs_left_behind {
+            self.report(&Unhandled::JobLeftBehind { spawned_at });
+        }
     }
 
     fn end_streams(self: &Rc<Core>, report: &mut CloseReport) {

@@ -131,6 +131,8 @@ impl Core {
         count(&self.counters.turns);
         self.take_inbox();
         self.take_calls();
+        // Behind the wakes: a worker leaves its news before it posts one.
+        self.report_job_panics();
         self.fire_timers();
         let root_is_over = self.poll_ready(poll_root);
         self.flush();

@@ -12,7 +12,7 @@ use super::Random;
 use crate::driver::fake::OnEnter;
 use crate::driver::{
     AnyDriver, BufferConfig, Driver, Features, Op, Payload, Pools, ReceiveBuffer, RingSize, Token,
-    Wait,
+    Wait, WorkersConfig,
 };
 use crate::executor::JoinError;
 use crate::executor::operation::Operation;
@@ -31,6 +31,12 @@ fn config(heard: &Heard) -> Config {
         seed: Some(1),
         grace: Duration::from_millis(20),
         linger: Duration::from_millis(20),
+        workers: WorkersConfig {
+            count_max: 1,
+            keep_alive: Duration::from_secs(1),
+            cpus: None,
+            orphaned: |_| {},
+        },
         unhandled: Box::new(move |unhandled: &Unhandled| {
             heard.borrow_mut().push(unhandled.to_string());
         }),
