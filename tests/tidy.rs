@@ -50,8 +50,10 @@ const FLOORS: &[Floor] = &[
 ];
 
 /// What may be named on the same floor, or, from floor 5, below the public floors.
-const SIDEWAYS: &[Sideways] =
-    &[("net", "io", "a stream is a descriptor with io's inbox and outbox")];
+const SIDEWAYS: &[Sideways] = &[
+    ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
+    ("queue", "sync", "getters and putters stand in sync's line of waiters"),
+];
 
 /// The only files that hold `unsafe`.
 const UNSAFE_FILES: &[Excuse] = &[
