@@ -60,6 +60,8 @@ pub mod time;
 
 pub mod sync;
 
+pub mod queue;
+
 pub mod io;
 pub mod net;
 pub mod signal;

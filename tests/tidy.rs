@@ -57,6 +57,7 @@ const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
     ("task", "time", "a grace limit is a sleep"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
+    ("queue", "sync", "getters and putters stand in sync's line of waiters"),
 ];
 
 /// The only files that hold `unsafe`.
