@@ -9,6 +9,8 @@ use corio::{timeout, yield_now};
 
 mod support;
 
+#[path = "structure/asyncio.rs"]
+mod asyncio;
 #[path = "structure/borders.rs"]
 mod borders;
 #[path = "structure/gathering.rs"]
