@@ -17,6 +17,8 @@ mod borders;
 mod gathering;
 #[path = "structure/groups.rs"]
 mod groups;
+#[path = "structure/lending.rs"]
+mod lending;
 #[path = "structure/model.rs"]
 mod model;
 #[path = "structure/moving.rs"]

@@ -75,7 +75,7 @@ async fn a_panic_or_an_error_while_cleaning_up_is_the_outcome() {
     let task = spawn(async { panic!("{:?}", catch_cancel(pending::<()>()).await) });
     yield_now().await;
     task.cancel();
-    let error: corio::JoinError = soon(task).await.map(|()| ()).unwrap_err();
+    let error: corio::JoinError = soon(task).await.unwrap_err();
     assert!(error.is_panic() && !error.is_cancelled());
 }
 
