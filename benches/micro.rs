@@ -51,6 +51,7 @@ const WHILE_POLLING: Duration = Duration::from_micros(20);
 fn main() {
     let mut session = Session::new();
     spawns(&mut session);
+    structures(&mut session);
     yields(&mut session);
     wakes(&mut session);
     selects(&mut session);
@@ -218,6 +219,60 @@ async fn spawn_many(rounds: u64) -> Lap {
         }
     }
     Lap::since(start, rounds * BATCH, work)
+}
+
+fn structures(session: &mut Session) {
+    session.bench_async("structure/gather of 1000", None, 1, gather_many);
+    session.bench_async("structure/group of 1000", None, 1, group_many);
+    session.bench_async("structure/wait_for, ready", None, 1, wait_for_ready);
+    session.bench_async("structure/wait_for, pending once", None, 1, wait_for_pending);
+    session.bench_async("structure/catch_cancel, ready", None, 1, catch_cancel_ready);
+}
+
+async fn gather_many(rounds: u64) -> Lap {
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..rounds {
+        let all = corio::gather((0..BATCH).map(|_| ready(Ok::<u64, ()>(1)))).await;
+        work += all.map_or(0, |values| values.iter().sum());
+    }
+    Lap::since(start, rounds * BATCH, work)
+}
+
+async fn group_many(rounds: u64) -> Lap {
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..rounds {
+        let all = corio::task_group(async |group| {
+            for _ in 0..BATCH {
+                group.spawn(async {});
+            }
+        });
+        work += if all.await.is_ok() { BATCH } else { 0 };
+    }
+    Lap::since(start, rounds * BATCH, work)
+}
+
+async fn wait_for_ready(count: u64) -> Lap {
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..count {
+        work += corio::wait_for(HOUR, ready(1)).await.unwrap_or(0);
+    }
+    Lap::since(start, count, work)
+}
+
+async fn wait_for_pending(count: u64) -> Lap {
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..count {
+        work += u64::from(corio::wait_for(HOUR, yield_now()).await.is_ok());
+    }
+    Lap::since(start, count, work)
+}
+
+async fn catch_cancel_ready(count: u64) -> Lap {
+    let (start, mut work) = (Instant::now(), 0);
+    for _ in 0..count {
+        work += corio::catch_cancel(ready(1)).await.unwrap_or(0);
+    }
+    Lap::since(start, count, work)
 }
 
 /// A future of 64 bytes, which its task has to hold.

@@ -64,3 +64,8 @@ pub fn select_start(branch_count: usize) -> usize {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples about cancellation as well.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/CANCELLATION.md")]
+struct Cancellation;

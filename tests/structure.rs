@@ -7,12 +7,20 @@ use std::time::Duration;
 
 use corio::{timeout, yield_now};
 
+mod support;
+
+#[path = "structure/asyncio.rs"]
+mod asyncio;
 #[path = "structure/borders.rs"]
 mod borders;
 #[path = "structure/gathering.rs"]
 mod gathering;
 #[path = "structure/groups.rs"]
 mod groups;
+#[path = "structure/lending.rs"]
+mod lending;
+#[path = "structure/model.rs"]
+mod model;
 #[path = "structure/moving.rs"]
 mod moving;
 #[path = "structure/waiting.rs"]

@@ -551,13 +551,15 @@ impl<T> Inner<T> {
         if !is_quiet {
             return Poll::Pending;
         }
-        let errors = self.shared.errors.take();
-        let value = self.body.take();
-        let was_cut = self.ended_from_outside && (value.is_none() || self.shared.lost_child.get());
-        if errors.is_empty() && was_cut && !is_late && scope.is_ending_around() {
+        let has_value = matches!(self.body, Body::Value(_));
+        let was_cut = self.ended_from_outside && (!has_value || self.shared.lost_child.get());
+        let has_errors = !self.shared.errors.borrow().is_empty();
+        let is_over_already = matches!(self.body, Body::Taken);
+        if !is_over_already && !has_errors && was_cut && !is_late && scope.is_ending_around() {
             // It was ended by the request that ends whoever waits here.
             return Poll::Pending;
         }
+        let (errors, value) = (self.shared.errors.take(), self.body.take());
         let operations_left = scope.in_flight();
         self.shared.stage.set(Stage::Over);
         self.place.close(false);

@@ -1,9 +1,11 @@
 //! Tasks: starting them, waiting for them, and ending them.
 //!
 //! `mod` starts tasks and finds them · `handle` is how one is awaited and ended · `cancel` is where
-//! a task notices that it was asked to end · `group` keeps tasks inside a block · `gather`,
+//! a task notices that it was asked to end · `group` keeps tasks inside a block, `borrowing`
+//! children that borrow · `gather`,
 //! `waiting` and `completed` wait for many.
 
+mod borrowing;
 mod cancel;
 mod completed;
 mod gather;
@@ -20,6 +22,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Poll;
 
+pub use borrowing::{ScopeFuture, TaskScope, scope};
 pub use cancel::{Cancelled, CatchCancel, Shielded, cancelling, catch_cancel, shield};
 pub use completed::{AsCompleted, AsCompletedWithin, as_completed};
 pub use gather::{Gather, GatherSet, GatherSettled, Gathered, gather, gather_settled};

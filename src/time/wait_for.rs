@@ -98,6 +98,10 @@ impl<F: Future> Future for WaitFor<F> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if matches!(this.stage, Stage::Settling(_)) {
+            // The end of its last operation wakes whoever polls it now.
+            this.scoped.as_mut().project().place.polled(context.waker());
+        }
         if matches!(this.stage, Stage::Running | Stage::Asked) {
             match this.scoped.as_mut().poll(context) {
                 Poll::Ready(Ok(value)) => *this.stage = Stage::Settling(Ok(value)),

@@ -365,3 +365,26 @@ async fn a_hundred_thousand_borders_in_one_set_are_told_at_once() {
     task.cancel();
     assert!(soon(task).await.unwrap_err().is_cancelled());
 }
+
+#[corio::test]
+async fn a_group_that_ended_with_its_waiter_may_be_polled_while_others_end() {
+    // `join!` polls the group again whenever the slow one wakes.
+    let task = spawn(async {
+        let group = task_group(async |group: TaskGroup| {
+            group.spawn(pending::<()>());
+            pending::<()>().await
+        });
+        let slow = spawn(async {
+            let _ = catch_cancel(pending::<()>()).await;
+            turns(5).await;
+        });
+        let slow = async {
+            let _ = slow.await;
+            turns(3).await;
+        };
+        join!(group, slow)
+    });
+    turns(3).await;
+    task.cancel();
+    assert!(soon(task).await.unwrap_err().is_cancelled());
+}

@@ -16,6 +16,8 @@ use crate::driver::{
 };
 use crate::executor::JoinError;
 use crate::executor::operation::Operation;
+use crate::executor::scope::Kind;
+use crate::executor::scoped::Scoped;
 use crate::executor::task::{AnyTask, Join, Phase, Task};
 use crate::executor::{BusyPoll, Config, Core, Unhandled};
 
@@ -332,5 +334,47 @@ fn twenty_cores_one_after_another_and_at_once_fit_on_one_thread() {
         let nop = Operation::start(core, Op::Nop, Payload::None, &core.fd(-1));
         assert_eq!(turns_until(core, nop).0, 0);
         core.close();
+    }
+}
+
+#[test]
+fn a_task_whose_last_operation_moved_to_another_task_does_not_wait_for_it() {
+    // A kernel that completes nothing by itself.
+    let (core, _) = fake_core(None);
+    let shelf = Rc::new(RefCell::new(None));
+    let (left_on, taken_from) = (Rc::clone(&shelf), Rc::clone(&shelf));
+    let core_of_first = Rc::clone(&core);
+    let first = spawn(&core, async move {
+        let operation = async move { coded(&core_of_first, 7).await };
+        let mut operation = Box::pin(Scoped::new(Kind::Block, operation));
+        let once = poll_fn(|context| Poll::Ready(operation.as_mut().poll(context).is_pending()));
+        assert!(once.await);
+        left_on.replace(Some(operation));
+        0
+    });
+    let second = spawn(&core, async move {
+        let mut operation = taken_from.take().expect("the first one left it there");
+        let outcome = poll_fn(|context| operation.as_mut().poll(context)).await;
+        outcome.expect("nobody asked it to end")
+    });
+    let phases = || (first.header().phase.get(), second.header().phase.get());
+    turns_until(&core, turns(200));
+    assert_eq!(phases(), (Phase::Finished, Phase::Live));
+    assert_eq!((first.header().in_flight(), second.header().in_flight()), (0, 1));
+    let open = core.driver.borrow_mut().fake().open();
+    for token in open {
+        core.driver.borrow_mut().fake().complete(token, -libc::ECANCELED, false);
+    }
+    turns_until(&core, turns(200));
+    assert_eq!(phases(), (Phase::Finished, Phase::Finished));
+    assert_eq!((outcome(&first).unwrap(), outcome(&second).unwrap()), (0, -libc::ECANCELED));
+    assert_eq!((core.task_count(), core.operations_in_flight()), (0, 0));
+    core.close();
+}
+
+/// Many polls happen in one turn of the loop.
+async fn turns(count: usize) {
+    for _ in 0..count {
+        yield_now().await;
     }
 }
