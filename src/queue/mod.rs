@@ -159,7 +159,12 @@ macro_rules! queue {
             /// a place that it was promised goes to the next. To keep the item, use
             /// [`reserve`](Self::reserve).
             pub async fn put(&self, item: T) -> Result<(), Closed<T>> {
-                Put::new(&*self.mechanism, item).await
+                // Where there is a place, nobody has to be pinned in a line.
+                match self.mechanism.try_put(item) {
+                    Ok(()) => Ok(()),
+                    Err(TryPutError::ShutDown(item)) => Err(Closed(item)),
+                    Err(TryPutError::Full(item)) => Put::new(&*self.mechanism, item).await,
+                }
             }
 
             /// Puts an item into the queue if a place is free that nobody was promised.
@@ -196,7 +201,11 @@ macro_rules! queue {
             /// **Strict**: a `get` that is dropped took nothing; what it was promised goes to the
             /// next getter.
             pub async fn get(&self) -> Result<T, ShutDown> {
-                Get::new(&*self.mechanism).await
+                match self.mechanism.try_get() {
+                    Ok(item) => Ok(item),
+                    Err(TryGetError::ShutDown) => Err(ShutDown),
+                    Err(TryGetError::Empty) => Get::new(&*self.mechanism).await,
+                }
             }
 
             /// As [`get`](Self::get), with the item in a guard whose drop is its
