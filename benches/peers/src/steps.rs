@@ -1,8 +1,8 @@
 //! What tasks do among themselves, on corio and on tokio's current-thread runtime, in one run.
 //!
-//! Each step is done many times in a batch, the two runtimes in turn, and the medians of the batches
-//! are compared: the figures are nanoseconds a step. Both runtimes do the same: an uncontended lock,
-//! a permit, an item through a queue with a bound, a note to oneself, a task spawned and joined.
+//! Each step is done many times in a batch, the two runtimes in turn, and the medians of the
+//! batches are compared: the figures are nanoseconds a step. Both runtimes do the same: an
+//! uncontended lock, a permit, an item through a bounded queue, a note to oneself, tasks.
 
 use std::fmt::Write as _;
 use std::future::Future;
