@@ -62,6 +62,8 @@ pub mod io;
 pub mod net;
 pub mod signal;
 
+pub mod channel;
+
 mod runtime;
 
 pub use driver::{Driver, Feature, FeatureState, Features};
