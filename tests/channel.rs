@@ -8,6 +8,8 @@
 mod ends;
 #[path = "channel/pipes.rs"]
 mod pipes;
+#[path = "channel/shapes.rs"]
+mod shapes;
 #[path = "support/mod.rs"]
 mod support;
 
