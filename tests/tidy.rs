@@ -79,6 +79,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/channel/mpsc/receiver.rs", "who takes from the ring is the one receiver"),
     ("src/io/reading.rs", "lends the inbox's front past the end of a borrow"),
     ("src/driver/fake.rs", "reads payloads as a kernel would"),
+    ("tests/models/src/lib.rs", "the explorer's counterpart of a ring's place"),
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
     ("benches/idle_memory.rs", "an allocator that counts"),
