@@ -45,6 +45,8 @@ fn main() {
 
 const SECOND: Duration = Duration::from_secs(1);
 
+const BUSY_POLL: BusyPoll = BusyPoll::Adaptive(Duration::from_micros(20));
+
 /// Runs two sides on threads with a CPU each, and times the second.
 fn pair<A, B>(first: A, second: B) -> Duration
 where
@@ -86,7 +88,7 @@ fn stream(
 ) -> Duration {
     let (sender, receiver) = channel::mpsc(CAPACITY);
     let sending = |ready: &dyn Fn()| {
-        on_core(BusyPoll::default(), async {
+        on_core(BUSY_POLL, async {
             ready();
             for number in 0..count {
                 sender.send(number).await.expect("there is a receiver");
@@ -95,7 +97,7 @@ fn stream(
         });
     };
     pair(sending, |ready| {
-        let sum = on_core(BusyPoll::default(), async {
+        let sum = on_core(BUSY_POLL, async {
             ready();
             receive(receiver).await
         });
