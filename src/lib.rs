@@ -66,6 +66,7 @@ pub mod io;
 pub mod net;
 pub mod signal;
 
+pub mod channel;
 pub mod cores;
 
 pub mod probe;
