@@ -5,7 +5,8 @@
 //!
 //! * `main.rs`: the commands and how the program ends;
 //! * `arguments.rs`: what the options accept, and what is said about values they refuse;
-//! * `serve_echo.rs`: the bare echo server;
+//! * `serving.rs`: what all servers have in common; `serve_echo.rs`, `serve_http.rs`: the servers;
+//! * `http/`: HTTP/1.1 without sockets;
 //! * `bench_echo.rs`: the benchmark, from its options to its exit code;
 //! * `server_child.rs`: the server of a benchmark, a child process;
 //! * `load.rs`: the load generator, which checks every byte and times every message;
@@ -18,11 +19,14 @@
 
 mod arguments;
 mod bench_echo;
+mod http;
 mod load;
 mod machine;
 mod report;
 mod serve_echo;
+mod serve_http;
 mod server_child;
+mod serving;
 mod traffic;
 
 use std::io::Write;
@@ -65,6 +69,7 @@ enum Bench {
 #[derive(Subcommand)]
 enum Serve {
     Echo(serve_echo::Options),
+    Http(serve_http::Options),
 }
 
 /// Why the program ends without having done its work: the text for people, the code for scripts.
@@ -95,6 +100,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Bench(Bench::Echo(options)) => bench_echo::main(&options),
         Command::Serve(Serve::Echo(options)) => serve_echo::main(&options),
+        Command::Serve(Serve::Http(options)) => serve_http::main(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
