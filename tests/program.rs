@@ -3,11 +3,11 @@
 //! The servers that misbehave here are blocking threads of the standard library, and the client of
 //! the last test is Python's asyncio: whatever corio gets wrong, they do not get wrong with it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -18,7 +18,9 @@ use support::{Server, corio, run, signal, stderr, stdout, wait_until};
 
 /// Runs a short benchmark that has to succeed, and returns its JSON.
 fn bench_json(arguments: &[&str]) -> Value {
-    let output = run(&[&["bench", "echo", "--json", "--warmup", "0.05"], arguments].concat());
+    let output =
+        run(&[&["bench", "echo", "--json", "--rounds", "1", "--warmup", "0.05"], arguments]
+            .concat());
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
     assert_eq!(stdout(&output).lines().count(), 1, "one object on one line");
     serde_json::from_str(stdout(&output)).expect("JSON")
@@ -190,7 +192,7 @@ fn bad_arguments_are_refused_with_a_reason_and_exit_code_2() {
         (vec!["--driver", "kqueue"], "drivers: uring, epoll"),
         (vec!["--busy-poll", "often"], "`adaptive`, `off` or"),
         (vec!["--connect", "nowhere"], "HOST:PORT"),
-        (vec!["--pid", "1"], "--connect"),
+        (vec!["--pid", "1"], "--target"),
         (vec!["--connect", "127.0.0.1:1", "--pid", "4194305"], "check --pid"),
         (vec!["--connect", "127.0.0.1:1", "--server-core", "0"], "cannot be used with"),
     ] {

@@ -199,8 +199,9 @@ const BANS: &[Ban] = &[
         instead: "wait for the event itself: a sleep is too short on a busy machine, and slow",
         within: &["src/", "tests/", "runtime-macros/"],
         except: &[
-            ("src/bin/corio/server_child.rs", "std cannot wait for a child with a limit"),
+            ("src/bin/corio/contender.rs", "std cannot wait for a child with a limit"),
             ("tests/program.rs", "blocking peers that are slow on purpose"),
+            ("tests/bench.rs", "a server that stands still on purpose"),
             ("tests/http.rs", "a client that trickles on purpose"),
             ("tests/support/program.rs", "waits for the state of another process"),
         ],

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Requests may come in any pieces and several in one piece; answers leave in their order. A
-//! request with a body is answered once the body has been read, so that an answer never overtakes what the
-//! client still sends.
+//! request with a body is answered once the body has been read, so that an answer never overtakes
+//! what the client still sends.
 
 use super::answers::Answers;
 use super::body::Body;

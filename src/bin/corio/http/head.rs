@@ -2,8 +2,8 @@
 //!
 //! A server and the proxy before it have to agree on where each request ends; where two readings of
 //! a head are possible, an attacker hides a request from one of them. So this reader is strict:
-//! what RFC 9112 lets a server accept for the sake of old clients (bare line feeds, lengths given twice)
-//! is refused, and the connection ends with the answer.
+//! what RFC 9112 lets a server accept for the sake of old clients (bare line feeds, lengths given
+//! twice) is refused, and the connection ends with the answer.
 
 use httparse::{Header, Status as Parsed};
 

@@ -7,6 +7,7 @@
 //! * `body.rs`: where a request's body ends, by its length or in chunks;
 //! * `answers.rs`: what the server says;
 //! * `conversation.rs`: one connection, from its first byte to its last;
+//! * `replies.rs`: the client's side, which checks what came back.
 
 mod answers;
 mod body;
@@ -14,6 +15,8 @@ mod conversation;
 #[cfg(test)]
 mod conversation_tests;
 mod head;
+mod replies;
 
 pub(crate) use answers::Answers;
 pub(crate) use conversation::Conversation;
+pub(crate) use replies::{Replies, request};
