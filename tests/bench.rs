@@ -201,6 +201,14 @@ fn idle_connections_are_weighed_and_are_alive_afterwards() {
 }
 
 #[test]
+fn timers_are_timed() {
+    let json = bench_one(&["timer", "--seconds", "0.4", "--connections", "300"]);
+    assert_eq!((&json["bench"], &json["errors"]), (&"timer".into(), &0.into()));
+    assert!(json["requests"].as_u64() > Some(300), "each has fired, most of them often: {json}");
+    assert!(json["server_cpu_ns_per_request"].as_f64() > Some(0.0), "{json}");
+}
+
+#[test]
 fn mistakes_are_told_with_their_cure() {
     for (arguments, reason) in [
         (&["http", "--path", "plaintext"][..], "it begins with `/`"),
@@ -209,6 +217,7 @@ fn mistakes_are_told_with_their_cure() {
         (&["echo", "--against", "my-server"], "write `{port}` there"),
         (&["echo", "--connections", "1,none"], "a whole number from 1 to"),
         (&["idle", "--rate", "5"], "leave out --rate"),
+        (&["timer", "--rate", "5"], "timers have no server"),
     ] {
         let output = run(&[&["bench"], arguments].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -35,7 +35,7 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "DRIVER", value_parser = arguments::driver, conflicts_with = "target")]
     pub(crate) driver: Option<Driver>,
     /// Number of connections; several, as in `1,64,1000`, are measured one after the other
-    /// [default: 64; `accept`: 16; `idle`: 10000]
+    /// [default: 64; `accept`: 16; `idle`, `timer`: 10000]
     #[arg(
         long,
         value_name = "N,...",

@@ -78,7 +78,10 @@ impl<'a> Campaign<'a> {
 
     /// Measures everything and reports it.
     pub(crate) fn run(self, server_kind: &'static str) -> Result<(), Failure> {
-        let contenders = self.options.contenders(server_kind, &self.placement, self.addresses);
+        let contenders = match self.work {
+            Work::Timer => vec![Contender::Within],
+            _ => self.options.contenders(server_kind, &self.placement, self.addresses),
+        };
         let (driver, features) = self.driver_and_features();
         let facts = Facts::collect(&self.placement.describe(), &features);
         let progress = self.progress_bar(contenders.len());
@@ -110,7 +113,7 @@ impl<'a> Campaign<'a> {
             .map(|contender| Cell {
                 server: contender.name(),
                 driver: match contender {
-                    Contender::Own(_) => driver.to_owned(),
+                    Contender::Own(_) | Contender::Within => driver.to_owned(),
                     Contender::Command { .. } | Contender::Outside { .. } => "outside".to_owned(),
                 },
                 connections,

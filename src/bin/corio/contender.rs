@@ -48,6 +48,8 @@ pub(crate) enum Contender {
     Own(Settings),
     /// A command with `{port}`.
     Command { text: String, core: Option<Cpu> },
+    /// None: what is measured runs where the load does.
+    Within,
     /// One that runs already.
     Outside { address: SocketAddr, process: Option<u32> },
 }
@@ -56,7 +58,7 @@ impl Contender {
     /// The name in reports.
     pub(crate) fn name(&self) -> String {
         match self {
-            Contender::Own(_) => "corio".to_owned(),
+            Contender::Own(_) | Contender::Within => "corio".to_owned(),
             Contender::Command { text, .. } => text.clone(),
             Contender::Outside { address, .. } => address.to_string(),
         }
@@ -64,6 +66,10 @@ impl Contender {
 
     pub(crate) fn start(&self) -> Result<Running, String> {
         match self {
+            Contender::Within => {
+                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                Ok(Running::Outside { address, process: None })
+            }
             Contender::Own(settings) => ServerChild::start(settings).map(Running::Own),
             Contender::Command { text, core } => {
                 CommandServer::start(text, *core).map(Running::Command)

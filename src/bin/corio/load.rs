@@ -21,6 +21,7 @@ use crate::client::{Client, Echo, Http, Pace, Visitor};
 use crate::http;
 use crate::idle;
 use crate::machine::{self, Times};
+use crate::timers;
 use crate::traffic::{Pattern, Phase, Tally};
 
 /// The name that requests of HTTP are sent to.
@@ -55,6 +56,8 @@ pub(crate) enum Work {
     Http { path: String, pipeline: usize },
     /// A connection for each message.
     Accept { size: usize },
+    /// No server and no connection: timers of this runtime.
+    Timer,
     /// Connections that do nothing, between an echo at the beginning and one at the end.
     Idle { size: usize },
 }
@@ -65,6 +68,7 @@ impl Work {
             Work::Echo { .. } => "echo",
             Work::Http { .. } => "http",
             Work::Accept { .. } => "accept",
+            Work::Timer => "timer",
             Work::Idle { .. } => "idle",
         }
     }
@@ -73,6 +77,7 @@ impl Work {
     pub(crate) fn size(&self) -> usize {
         match self {
             Work::Echo { size, .. } | Work::Accept { size } | Work::Idle { size } => *size,
+            Work::Timer => 0,
             Work::Http { path, .. } => http::request(path, HOST).len(),
         }
     }
@@ -80,7 +85,7 @@ impl Work {
     pub(crate) fn pipeline(&self) -> usize {
         match self {
             Work::Echo { pipeline, .. } | Work::Http { pipeline, .. } => *pipeline,
-            Work::Accept { .. } | Work::Idle { .. } => 1,
+            Work::Accept { .. } | Work::Timer | Work::Idle { .. } => 1,
         }
     }
 }
@@ -144,13 +149,18 @@ async fn measure(plan: &Plan) -> Result<Outcome, String> {
     tally.enter(Phase::Ending);
 
     await_all(tasks, plan, &tally).await;
-    Ok(outcome(&begin, &end, &tally))
+    let mut outcome = outcome(&begin, &end, &tally);
+    if matches!(plan.work, Work::Timer) {
+        // The timers are on this thread: its time is theirs.
+        outcome.server = outcome.generator.take();
+    }
+    Ok(outcome)
 }
 
 /// Starts a task for each connection.
 async fn start(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<JoinHandle<()>>, String> {
     let streams = match plan.work {
-        Work::Accept { .. } => Vec::new(),
+        Work::Accept { .. } | Work::Timer => Vec::new(),
         _ => connect_all(plan).await?,
     };
     let begun_at = Instant::now();
@@ -158,6 +168,10 @@ async fn start(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<JoinHandle<()>>, St
     let messages_per_batch = plan.work.pipeline();
     let streams = streams.into_iter().enumerate();
     let tasks = match &plan.work {
+        Work::Timer => {
+            let run = |index| corio::spawn(timers::run(index, Rc::clone(tally)));
+            (0..plan.connections).map(run).collect()
+        }
         Work::Echo { size, .. } | Work::Idle { size } => {
             let pattern = Pattern::new(size * messages_per_batch);
             let run = |(index, stream)| {

@@ -11,6 +11,7 @@
 //! * `campaign.rs`: which server is driven when, and which rounds count;
 //! * `contender.rs`: the servers that take part, as processes;
 //! * `load.rs`: the load generator; `client.rs`: one connection of it; `idle.rs`: many idle ones;
+//!   `timers.rs`: timers;
 //! * `traffic.rs`: what is sent, and what each connection has received so far;
 //! * `steadiness.rs`: was the machine at rest; `statistics.rs`: rounds in one figure;
 //! * `figures.rs`: the figures of one server; `report.rs`: all of them, as JSON and as a table;
@@ -26,6 +27,7 @@ mod bench_echo;
 mod bench_http;
 mod bench_idle;
 mod bench_options;
+mod bench_timer;
 mod campaign;
 mod chart;
 mod client;
@@ -43,6 +45,7 @@ mod serve_http;
 mod serving;
 mod statistics;
 mod steadiness;
+mod timers;
 mod traffic;
 
 use std::io::Write;
@@ -86,6 +89,7 @@ enum Bench {
     Http(bench_http::Options),
     Accept(bench_accept::Options),
     Idle(bench_idle::Options),
+    Timer(bench_timer::Options),
 }
 
 #[derive(Subcommand)]
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Http(options)) => bench_http::main(&options),
         Command::Bench(Bench::Accept(options)) => bench_accept::main(&options),
         Command::Bench(Bench::Idle(options)) => bench_idle::main(&options),
+        Command::Bench(Bench::Timer(options)) => bench_timer::main(&options),
         Command::Serve(Serve::Echo(options)) => serve_echo::main(&options),
         Command::Serve(Serve::Http(options)) => serve_http::main(&options),
     };
