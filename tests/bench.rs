@@ -68,10 +68,10 @@ fn complaint(answer: impl Fn(&mut TcpStream, usize) -> bool + Clone + Send + 'st
 
 #[test]
 fn http_is_measured_and_says_the_same_fields_as_echo() {
-    let echo = bench_one(&["echo", "--seconds", "0.2", "--connections", "4"]);
+    let echo = bench_one(&["echo", "--seconds", "0.5", "--connections", "4"]);
     for path in ["/plaintext", "/json"] {
         let shape = ["--path", path, "--pipeline", "4", "--connections", "4"];
-        let http = bench_one(&[&["http", "--seconds", "0.2"], &shape[..]].concat());
+        let http = bench_one(&[&["http", "--seconds", "0.5"], &shape[..]].concat());
         assert_eq!(http["bench"], "http");
         assert_eq!(http["path"], path);
         assert_eq!(http["errors"], 0);
