@@ -3,97 +3,27 @@
 //! The servers that misbehave here are blocking threads of the standard library, and the client of
 //! the last test is Python's asyncio: whatever corio gets wrong, they do not get wrong with it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use serde_json::Value;
 
-/// How long a process may take to do what it was told, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+#[path = "support/program.rs"]
+mod support;
 
-fn corio(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_corio"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    corio(arguments).output().expect("corio starts")
-}
-
-fn stdout(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).expect("text")
-}
-
-fn stderr(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).expect("text")
-}
+use support::{Server, corio, run, signal, stderr, stdout, wait_until};
 
 /// Runs a short benchmark that has to succeed, and returns its JSON.
 fn bench_json(arguments: &[&str]) -> Value {
-    let output = run(&[&["bench", "echo", "--json", "--warmup", "0.05"], arguments].concat());
+    let output =
+        run(&[&["bench", "echo", "--json", "--rounds", "1", "--warmup", "0.05"], arguments]
+            .concat());
     assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
     assert_eq!(stdout(&output).lines().count(), 1, "one object on one line");
     serde_json::from_str(stdout(&output)).expect("JSON")
-}
-
-fn signal(name: &str, pid: u32) {
-    let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
-    assert!(status.expect("sh starts").success(), "kill -{name} {pid}");
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited too long until {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// `corio serve echo` in a process of its own, which no failing test leaves behind.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Server {
-        let mut child = corio(&[&["serve", "echo"], arguments].concat()).spawn().expect("starts");
-        let mut line = String::new();
-        let errors = child.stderr.as_mut().expect("piped");
-        BufReader::with_capacity(1, errors).read_line(&mut line).expect("text");
-        let address = line.trim_end().strip_prefix("listening on ").map(str::parse);
-        let Some(Ok(address)) = address else {
-            let _ = child.kill();
-            panic!("expected `listening on ADDRESS`, got {line:?}");
-        };
-        Server { child, address }
-    }
-
-    fn descriptor_count(&self) -> usize {
-        let path = format!("/proc/{}/fd", self.child.id());
-        std::fs::read_dir(path).expect("the server runs").count()
-    }
-
-    /// Ends the server by a signal, and returns its exit code and what it printed on both outputs.
-    fn end(mut self, name: &str) -> (Option<i32>, String, String) {
-        signal(name, self.child.id());
-        let (mut printed, mut complaints) = (String::new(), String::new());
-        self.child.stdout.take().expect("piped").read_to_string(&mut printed).expect("text");
-        self.child.stderr.take().expect("piped").read_to_string(&mut complaints).expect("text");
-        let status = self.child.wait().expect("reaped");
-        (status.code(), printed, complaints)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -148,7 +78,7 @@ fn a_benchmark_prints_a_table_for_people() {
 
 #[test]
 fn an_outside_server_is_driven_and_its_cpu_read() {
-    let server = Server::start(&["--busy-poll", "off"]);
+    let server = Server::start("echo", &["--busy-poll", "off"]);
     let (address, pid) = (server.address.to_string(), server.child.id().to_string());
     let json = bench_json(&["--seconds", "0.2", "--connect", &address, "--pid", &pid]);
     assert_eq!(json["errors"], 0);
@@ -262,7 +192,7 @@ fn bad_arguments_are_refused_with_a_reason_and_exit_code_2() {
         (vec!["--driver", "kqueue"], "drivers: uring, epoll"),
         (vec!["--busy-poll", "often"], "`adaptive`, `off` or"),
         (vec!["--connect", "nowhere"], "HOST:PORT"),
-        (vec!["--pid", "1"], "--connect"),
+        (vec!["--pid", "1"], "--target"),
         (vec!["--connect", "127.0.0.1:1", "--pid", "4194305"], "check --pid"),
         (vec!["--connect", "127.0.0.1:1", "--server-core", "0"], "cannot be used with"),
     ] {
@@ -290,7 +220,7 @@ fn help_is_there_at_every_level() {
 #[test]
 fn a_server_ends_in_order_on_both_signals() {
     for name in ["TERM", "INT"] {
-        let server = Server::start(&["--stats"]);
+        let server = Server::start("echo", &["--stats"]);
         let mut client = TcpStream::connect(server.address).expect("it listens");
         client.write_all(b"hello").expect("sent");
         let mut echoed = [0; 5];
@@ -308,7 +238,7 @@ fn a_server_ends_in_order_on_both_signals() {
 
 #[test]
 fn a_taken_port_is_named_with_the_cure() {
-    let server = Server::start(&[]);
+    let server = Server::start("echo", &[]);
     let port = server.address.port().to_string();
     let output = run(&["serve", "echo", "--port", &port]);
     assert_eq!(output.status.code(), Some(1));
@@ -349,7 +279,7 @@ fn no_server_outlives_its_benchmark() {
 /// the time with a reset, and nothing of it stays behind.
 #[test]
 fn asyncio_sees_100_000_correct_echoes_and_churn_leaves_nothing_behind() {
-    let server = Server::start(&["--stats"]);
+    let server = Server::start("echo", &["--stats"]);
     let idle_descriptor_count = server.descriptor_count();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/asyncio_echo.py");
     let port = server.address.port().to_string();

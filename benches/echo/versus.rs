@@ -249,7 +249,7 @@ fn measure(cell: &Cell, settings: &Settings, contender: &Contender) -> Result<Sa
     let mut server = Server::start(contender)?;
     let polling = cell.figure == Figure::RoundTrip;
     let output = Command::new(CORIO)
-        .args(["bench", "echo", "--json", "--connect", &server.address])
+        .args(["bench", "echo", "--rounds", "1", "--json", "--target", &server.address])
         .args(["--pid", &server.child.id().to_string()])
         .args(if polling { &["--load-busy-poll", SPIN_MICROS][..] } else { &[] })
         .args(["--core", &GENERATOR_CORE.to_string()])

@@ -111,6 +111,37 @@ pub(crate) fn buffers(text: &str) -> Result<u16, String> {
     u16::try_from(count).map_err(|error| error.to_string())
 }
 
+pub(crate) fn rounds(text: &str) -> Result<usize, String> {
+    within(text, 1, 1000, "each server is measured so often; from 4 on a winner may be named")
+}
+
+/// Messages per second.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.1..=1e8).contains(rate));
+    rate.ok_or_else(|| {
+        "expected a number of messages per second from 0.1 to 100000000, such as `20000`".to_owned()
+    })
+}
+
+/// A command that starts another server.
+pub(crate) fn command(text: &str) -> Result<String, String> {
+    if text.contains("{port}") {
+        return Ok(text.to_owned());
+    }
+    Err("the command has to say where it takes the port: write `{port}` there, as in `my-server \
+         --port {port}`"
+        .to_owned())
+}
+
+/// The path of a resource.
+pub(crate) fn path(text: &str) -> Result<String, String> {
+    let is_plain = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_plain {
+        return Ok(text.to_owned());
+    }
+    Err("expected a path such as `/plaintext`: it begins with `/` and has no spaces".to_owned())
+}
+
 fn within(text: &str, min: usize, max: usize, reason: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),

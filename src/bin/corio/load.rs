@@ -1,39 +1,37 @@
-//! The load generator: one task per connection, all on one core of corio.
-//!
-//! Each task writes a batch of messages (one, unless pipelining is asked for), reads until all of
-//! it has come back, and writes the next. It has to be cheap, or the server idles and its figures
-//! are wrong: nothing is allocated or copied for a message, replies are compared in the stream's
-//! own inbox, and the clock is read once per arrival.
+//! The load generator: one task per connection (`client.rs`), all on one core of corio.
 //!
 //! A measurement has three phases, and the connections do not notice them: warming up, measuring,
-//! ending. At both ends of the measured interval the generator reads the server's CPU clock and the
-//! connections' counters, without an await between the two, so they belong to the same moment.
+//! ending. At both ends of the measured interval the generator reads the CPU clocks of the server
+//! and of itself and the connections' counters, without an await in between, so they belong to the
+//! same moment.
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
+use corio::JoinHandle;
 use corio::net::TcpStream;
 use corio::signal::{Signal, Signals};
 use corio::time::{Duration, Instant};
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use crate::machine;
+use crate::client::{Client, Echo, Http, Pace, Visitor};
+use crate::http;
+use crate::idle;
+use crate::machine::{self, Times};
+use crate::timers;
 use crate::traffic::{Pattern, Phase, Tally};
+
+/// The name that requests of HTTP are sent to.
+const HOST: &str = "localhost";
 
 /// How many connections are being opened at the same moment.
 const CONNECTORS: usize = 32;
 
 /// How long one connection may take to open.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
-/// Batches of this size and more are queued without a copy; smaller ones are joined in the outbox.
-const QUEUED_WHOLE_FROM_BYTES: usize = 4096;
-
-/// Batches of this size and more are timed from after the comparison of the one before.
-const TIMED_APART_FROM_BYTES: usize = 4096;
 
 /// How often the progress is shown, and noticed that no connection is left.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
@@ -43,24 +41,70 @@ const END_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long nothing may move while they end: this, and the time for what is in flight at a slow
 /// pace.
-const SILENCE_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(3);
 const SLOW_BYTES_PER_S: u64 = 50_000_000;
 
 /// The errno of a process that has no free descriptor.
 const EMFILE: i32 = 24;
 
+/// What the connections do.
+#[derive(Clone)]
+pub(crate) enum Work {
+    /// Messages come back as they were sent.
+    Echo { size: usize, pipeline: usize },
+    /// Requests for a path are answered.
+    Http { path: String, pipeline: usize },
+    /// A connection for each message.
+    Accept { size: usize },
+    /// No server and no connection: timers of this runtime.
+    Timer,
+    /// Connections that do nothing, between an echo at the beginning and one at the end.
+    Idle { size: usize },
+}
+
+impl Work {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Work::Echo { .. } => "echo",
+            Work::Http { .. } => "http",
+            Work::Accept { .. } => "accept",
+            Work::Timer => "timer",
+            Work::Idle { .. } => "idle",
+        }
+    }
+
+    /// Bytes of a message; for HTTP, of the request.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Work::Echo { size, .. } | Work::Accept { size } | Work::Idle { size } => *size,
+            Work::Timer => 0,
+            Work::Http { path, .. } => http::request(path, HOST).len(),
+        }
+    }
+
+    pub(crate) fn pipeline(&self) -> usize {
+        match self {
+            Work::Echo { pipeline, .. } | Work::Http { pipeline, .. } => *pipeline,
+            Work::Accept { .. } | Work::Timer | Work::Idle { .. } => 1,
+        }
+    }
+}
+
 /// What is to be measured.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
+    /// The server listens on so many addresses in a row.
+    pub(crate) addresses: u32,
+    pub(crate) work: Work,
     pub(crate) connections: usize,
-    pub(crate) size: usize,
-    pub(crate) pipeline: usize,
+    /// Messages per second of all connections together: an open loop.
+    pub(crate) rate: Option<f64>,
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
     /// The process whose CPU time is the server's.
     pub(crate) server_process: Option<u32>,
-    pub(crate) progress: bool,
+    pub(crate) progress: ProgressBar,
 }
 
 /// What was measured.
@@ -71,7 +115,12 @@ pub(crate) struct Outcome {
     /// Messages of all connections, before and after the interval included.
     pub(crate) messages_in_all: u64,
     pub(crate) latencies_ns: Histogram<u64>,
-    pub(crate) server_cpu_ns: Option<u64>,
+    /// How late the generator itself was, in an open loop.
+    pub(crate) lags_ns: Histogram<u64>,
+    pub(crate) server: Option<Times>,
+    pub(crate) generator: Option<Times>,
+    /// Memory of the server for each connection, where connections are idle.
+    pub(crate) bytes_per_connection: Option<f64>,
     pub(crate) error_count: u64,
     pub(crate) first_error: Option<String>,
 }
@@ -87,57 +136,122 @@ pub(crate) async fn run(plan: Plan) -> Result<Option<Outcome>, String> {
 }
 
 async fn measure(plan: &Plan) -> Result<Outcome, String> {
-    let streams = connect_all(plan).await?;
     let tally = Rc::new(Tally::new(plan.connections));
-    let pattern = Pattern::new(plan.size * plan.pipeline);
-    let tasks: Vec<_> = streams
-        .into_iter()
-        .enumerate()
-        .map(|(index, stream)| {
-            let client = Client { index, size: plan.size, pattern, tally: Rc::clone(&tally) };
-            corio::spawn(client.run(stream))
-        })
-        .collect();
-
-    let progress = progress_bar(plan);
-    pass(plan.warmup, &tally, &progress).await;
+    if matches!(plan.work, Work::Idle { .. }) {
+        return idle::measure(plan, &tally).await;
+    }
+    let tasks = start(plan, &tally).await?;
+    pass(plan.warmup, &tally, &plan.progress).await;
     let begin = Moment::now(plan, &tally);
     tally.enter(Phase::Measuring);
-    pass(plan.duration, &tally, &progress).await;
+    pass(plan.duration, &tally, &plan.progress).await;
     let end = Moment::now(plan, &tally);
     tally.enter(Phase::Ending);
-    progress.finish_and_clear();
 
     await_all(tasks, plan, &tally).await;
+    let mut outcome = outcome(&begin, &end, &tally);
+    if matches!(plan.work, Work::Timer) {
+        // The timers are on this thread: its time is theirs.
+        outcome.server = outcome.generator.take();
+    }
+    Ok(outcome)
+}
+
+/// Starts a task for each connection.
+async fn start(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<JoinHandle<()>>, String> {
+    let streams = match plan.work {
+        Work::Accept { .. } | Work::Timer => Vec::new(),
+        _ => connect_all(plan).await?,
+    };
+    let begun_at = Instant::now();
+    let pace = |index| pace(plan, begun_at, index);
+    let messages_per_batch = plan.work.pipeline();
+    let streams = streams.into_iter().enumerate();
+    let tasks = match &plan.work {
+        Work::Timer => {
+            let run = |index| corio::spawn(timers::run(index, Rc::clone(tally)));
+            (0..plan.connections).map(run).collect()
+        }
+        Work::Echo { size, .. } | Work::Idle { size } => {
+            let pattern = Pattern::new(size * messages_per_batch);
+            let run = |(index, stream)| {
+                let (dialogue, tally) = (Echo::new(index, *size, pattern), Rc::clone(tally));
+                let pace = pace(index);
+                let client = Client { index, messages_per_batch, dialogue, pace, tally };
+                corio::spawn(client.run(stream))
+            };
+            streams.map(run).collect()
+        }
+        Work::Http { path, pipeline } => {
+            // Leaked, as the block of an echo is: it lives as long as the program.
+            let batch: &'static [u8] = http::request(path, HOST).repeat(*pipeline).leak();
+            let run = |(index, stream)| {
+                let (dialogue, tally) = (Http::new(path, batch, *pipeline), Rc::clone(tally));
+                let pace = pace(index);
+                let client = Client { index, messages_per_batch, dialogue, pace, tally };
+                corio::spawn(client.run(stream))
+            };
+            streams.map(run).collect()
+        }
+        Work::Accept { size } => {
+            let pattern = Pattern::new(*size);
+            let run = |index| {
+                let (dialogue, tally) = (Echo::new(index, *size, pattern), Rc::clone(tally));
+                let pace = pace(index);
+                let client = Client { index, messages_per_batch, dialogue, pace, tally };
+                corio::spawn(Visitor { client, address: plan.address }.run())
+            };
+            (0..plan.connections).map(run).collect()
+        }
+    };
+    Ok(tasks)
+}
+
+/// Each connection sends every `connections`th batch of the whole, so that they take turns.
+fn pace(plan: &Plan, begun_at: Instant, index: usize) -> Option<Pace> {
+    let batch_interval = plan.work.pipeline() as f64 / plan.rate?;
+    let first = begun_at.checked_add(Duration::from_secs_f64(batch_interval * index as f64))?;
+    let interval = Duration::from_secs_f64(batch_interval * plan.connections as f64);
+    Some(Pace { first, interval })
+}
+
+/// What lies between two moments.
+pub(crate) fn outcome(begin: &Moment, end: &Moment, tally: &Tally) -> Outcome {
     let (error_count, first_error) = tally.errors();
     let messages = begin.messages.iter().zip(&end.messages).map(|(begin, end)| end - begin);
-    Ok(Outcome {
+    let between = |(begin, end): (Times, Times)| end.since(begin);
+    Outcome {
         interval: end.at.duration_since(begin.at),
         messages: messages.collect(),
         messages_in_all: tally.messages().iter().sum(),
         latencies_ns: tally.latencies_ns(),
-        server_cpu_ns: begin.server_cpu_ns.zip(end.server_cpu_ns).map(|(begin, end)| end - begin),
+        lags_ns: tally.lags_ns(),
+        server: begin.server.zip(end.server).map(between),
+        generator: begin.generator.zip(end.generator).map(between),
+        bytes_per_connection: None,
         error_count,
         first_error,
-    })
+    }
 }
 
 /// One end of the measured interval.
-struct Moment {
+pub(crate) struct Moment {
     at: Instant,
     messages: Vec<u64>,
-    server_cpu_ns: Option<u64>,
+    server: Option<Times>,
+    generator: Option<Times>,
 }
 
 impl Moment {
-    fn now(plan: &Plan, tally: &Tally) -> Moment {
-        let server_cpu_ns = plan.server_process.and_then(|pid| machine::process_cpu_ns(pid).ok());
-        Moment { at: Instant::now(), messages: tally.messages(), server_cpu_ns }
+    pub(crate) fn now(plan: &Plan, tally: &Tally) -> Moment {
+        let server = plan.server_process.and_then(|pid| machine::process_times(pid).ok());
+        let generator = machine::thread_times();
+        Moment { at: Instant::now(), messages: tally.messages(), server, generator }
     }
 }
 
 /// Lets time go by, as long as there is a connection left to measure.
-async fn pass(duration: Duration, tally: &Tally, progress: &ProgressBar) {
+pub(crate) async fn pass(duration: Duration, tally: &Tally, progress: &ProgressBar) {
     let deadline = Instant::now() + duration;
     while tally.connections_alive() > 0 {
         let left = deadline.duration_since(Instant::now());
@@ -150,21 +264,17 @@ async fn pass(duration: Duration, tally: &Tally, progress: &ProgressBar) {
     }
 }
 
-fn progress_bar(plan: &Plan) -> ProgressBar {
-    if !plan.progress {
-        return ProgressBar::hidden();
-    }
-    let length = plan.warmup + plan.duration;
-    let bar = ProgressBar::new(length.as_millis() as u64);
-    let style = ProgressStyle::with_template("measuring {wide_bar} {percent:>3} %, {eta} left");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
 /// Waits until every connection has read its last batch and closed. A slow machine gets the time it
 /// needs: what counts as silence is that nothing at all moves any more. Connections that still owe
 /// an answer then are errors: their server swallowed something or stands still.
-async fn await_all(tasks: Vec<corio::JoinHandle<()>>, plan: &Plan, tally: &Tally) {
-    let in_flight_bytes = (plan.connections * plan.size * plan.pipeline) as u64;
+async fn await_all(tasks: Vec<JoinHandle<()>>, plan: &Plan, tally: &Tally) {
+    for (index, task) in tasks.iter().enumerate() {
+        // It waits for its time to send, perhaps for long; nothing of it is in flight.
+        if tally.is_pausing(index) && task.abort() {
+            tally.ended(None);
+        }
+    }
+    let in_flight_bytes = (plan.connections * plan.work.size() * plan.work.pipeline()) as u64;
     let limit = SILENCE_LIMIT + Duration::from_secs(in_flight_bytes / SLOW_BYTES_PER_S);
     let mut moved_at = Instant::now();
     let mut state = (0, 0);
@@ -179,8 +289,10 @@ async fn await_all(tasks: Vec<corio::JoinHandle<()>>, plan: &Plan, tally: &Tally
         }
         corio::sleep(END_INTERVAL).await;
     }
-    for task in tasks.into_iter().filter(corio::JoinHandle::is_finished) {
-        if let Err(error) = task.await {
+    for task in tasks.into_iter().filter(JoinHandle::is_finished) {
+        if let Err(error) = task.await
+            && !error.is_cancelled()
+        {
             tally.ended(Some(format!("a connection's task failed: {error}")));
         }
     }
@@ -197,104 +309,6 @@ async fn await_all(tasks: Vec<corio::JoinHandle<()>>, plan: &Plan, tally: &Tally
     }
 }
 
-/// What one connection's task knows.
-struct Client {
-    index: usize,
-    size: usize,
-    pattern: Pattern,
-    tally: Rc<Tally>,
-}
-
-impl Client {
-    async fn run(self, mut stream: TcpStream) {
-        let error = self.exchange(&mut stream).await.err();
-        self.tally.ended(error.map(|error| format!("connection {}: {error}", self.index)));
-        // Every byte came back or the failure is counted: how the connection ends adds nothing.
-        let _ = stream.close().await;
-    }
-
-    /// Batch after batch, until the measurement ends.
-    async fn exchange(&self, stream: &mut TcpStream) -> Result<(), String> {
-        let mut sent_at = Instant::now();
-        let mut number = 0;
-        while !self.tally.is_ending() {
-            let batch = self.pattern.batch(self.index, number);
-            if batch.len() >= TIMED_APART_FROM_BYTES {
-                sent_at = Instant::now();
-            }
-            let sent = if batch.len() >= QUEUED_WHOLE_FROM_BYTES {
-                stream.write_owned(batch).await
-            } else {
-                stream.write(batch).await
-            };
-            sent.map_err(|error| format!("sending failed: {error}"))?;
-            sent_at = self.receive(stream, batch, number, sent_at).await?;
-            number += 1;
-        }
-        Ok(())
-    }
-
-    /// Reads and compares until all of `batch` has come back. Returns when its last byte arrived,
-    /// which is also when the next batch is sent.
-    async fn receive(
-        &self,
-        stream: &mut TcpStream,
-        batch: &[u8],
-        number: u64,
-        sent_at: Instant,
-    ) -> Result<Instant, String> {
-        let mut done = 0;
-        let mut messages_done = 0;
-        loop {
-            let received = stream.fill_buf().await.map_err(|error| self.lost(&error, done))?;
-            let arrived_at = Instant::now();
-            let expected = &batch[done..];
-            let len = received.len();
-            if len == 0 || len > expected.len() || *received != expected[..len] {
-                return Err(self.wrong(received, expected, number, done));
-            }
-            stream.consume(len);
-            done += len;
-
-            let messages = done / self.size;
-            if messages > messages_done {
-                let latency_ns = arrived_at.duration_since(sent_at).as_nanos() as u64;
-                self.tally.arrived(self.index, (messages - messages_done) as u64, latency_ns);
-                messages_done = messages;
-            }
-            if done == batch.len() {
-                return Ok(arrived_at);
-            }
-        }
-    }
-
-    fn lost(&self, error: &io::Error, done: usize) -> String {
-        format!("receiving failed with {done} bytes of the batch echoed: {error}")
-    }
-
-    /// Says what is wrong with a piece that is not what was sent.
-    #[cold]
-    fn wrong(&self, received: &[u8], expected: &[u8], number: u64, done: usize) -> String {
-        if received.is_empty() {
-            let missing = expected.len();
-            return format!("the server closed it while {missing} bytes were still to be echoed");
-        }
-        let wrong = received.iter().zip(expected).position(|(received, sent)| received != sent);
-        let Some(wrong) = wrong else {
-            let more = received.len() - expected.len();
-            return format!("the server sent {more} bytes more than it should");
-        };
-        let byte = done + wrong;
-        let message = number as usize * (expected.len() + done) / self.size + byte / self.size;
-        format!(
-            "byte {} of message {message} came back as {:#04x}, but {:#04x} was sent",
-            byte % self.size,
-            received[wrong],
-            expected[wrong]
-        )
-    }
-}
-
 /// What the tasks that open connections share.
 struct Opening {
     /// Read before the first connection: a process without a free descriptor cannot ask any more.
@@ -305,7 +319,7 @@ struct Opening {
 
 /// Opens all connections, a bounded number at a time, so that a thousand do not overrun the
 /// server's backlog. The first failure stops it.
-async fn connect_all(plan: &Plan) -> Result<Vec<TcpStream>, String> {
+pub(crate) async fn connect_all(plan: &Plan) -> Result<Vec<TcpStream>, String> {
     let opening = Rc::new(Opening {
         open_files_max: machine::open_files_max(),
         next: Cell::new(0),
@@ -333,7 +347,7 @@ async fn connect_some(plan: Plan, opening: Rc<Opening>) -> Result<Vec<TcpStream>
     let mut opened = Vec::new();
     while opening.next.get() < plan.connections && opening.failures.get() == 0 {
         let index = opening.next.replace(opening.next.get() + 1);
-        match connect(plan.address).await {
+        match connect(address_of(&plan, index)).await {
             Ok(stream) => opened.push(stream),
             Err(error) => {
                 opening.failures.set(opening.failures.get() + 1);
@@ -342,6 +356,16 @@ async fn connect_some(plan: Plan, opening: Rc<Opening>) -> Result<Vec<TcpStream>
         }
     }
     Ok(opened)
+}
+
+/// The addresses take turns.
+fn address_of(plan: &Plan, index: usize) -> SocketAddr {
+    let mut address = plan.address;
+    if let IpAddr::V4(first) = address.ip() {
+        let step = index as u32 % plan.addresses.max(1);
+        address.set_ip(Ipv4Addr::from_bits(first.to_bits().wrapping_add(step)).into());
+    }
+    address
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -370,7 +394,7 @@ fn connect_failure(plan: &Plan, opening: &Opening, index: usize, error: &io::Err
             )
         }
         (_, io::ErrorKind::ConnectionRefused) => {
-            "nothing listens there; start the server first, or check --connect".to_owned()
+            "nothing listens there; start the server first, or check --target".to_owned()
         }
         (_, io::ErrorKind::AddrNotAvailable) => {
             "this machine has no free local port left towards that address; ask for fewer \
@@ -382,7 +406,7 @@ fn connect_failure(plan: &Plan, opening: &Opening, index: usize, error: &io::Err
              --connections"
                 .to_owned()
         }
-        _ => "check --connect and the server's own messages".to_owned(),
+        _ => "check --target and the server's own messages".to_owned(),
     };
     let (number, all, address) = (index + 1, plan.connections, plan.address);
     format!("cannot open connection {number} of {all} to {address}: {error}; {cure}")

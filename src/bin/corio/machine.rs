@@ -1,5 +1,5 @@
 //! What the program asks `/proc` about: which CPUs it may use, which kernel this is, how many
-//! descriptors it may open, and how much CPU time a process has used.
+//! descriptors it may open, and how much CPU time and memory a process has used.
 //!
 //! The CPU clock of a process is the sum over its threads of the first field of
 //! `/proc/PID/task/*/schedstat`, in nanoseconds. The kernel brings that field up to date at every
@@ -41,29 +41,86 @@ pub(crate) fn open_files_max() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The CPU time that all threads of the process `pid` have used so far, in nanoseconds.
-pub(crate) fn process_cpu_ns(pid: u32) -> io::Result<u64> {
-    let mut total_ns = 0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let path = thread?.path().join("schedstat");
-        match fs::read_to_string(&path) {
-            Ok(text) => total_ns += first_number(&text)?,
-            // The thread ended between the listing and the reading.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path_is_gone(&path) => {}
-            Err(error) => return Err(error),
+/// CPU time that was used, and time spent ready to run without a CPU, in nanoseconds.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Times {
+    pub(crate) used_ns: u64,
+    pub(crate) waited_ns: u64,
+}
+
+impl Times {
+    pub(crate) fn since(self, earlier: Times) -> Times {
+        Times {
+            used_ns: self.used_ns.saturating_sub(earlier.used_ns),
+            waited_ns: self.waited_ns.saturating_sub(earlier.waited_ns),
         }
     }
-    Ok(total_ns)
 }
 
-/// Tells a thread that ended from a kernel that was built without `schedstat`.
-fn path_is_gone(schedstat: &std::path::Path) -> bool {
-    schedstat.parent().is_none_or(|thread| !thread.exists())
+/// The times of the calling thread.
+pub(crate) fn thread_times() -> Option<Times> {
+    times(&fs::read_to_string("/proc/thread-self/schedstat").ok()?).ok()
 }
 
-fn first_number(text: &str) -> io::Result<u64> {
-    let field = text.split_whitespace().next().and_then(|field| field.parse().ok());
-    field.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "schedstat holds no number"))
+fn times(schedstat: &str) -> io::Result<Times> {
+    let mut numbers = schedstat.split_whitespace().map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(used_ns)), Some(Ok(waited_ns))) => Ok(Times { used_ns, waited_ns }),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "schedstat holds no numbers")),
+    }
+}
+
+/// The times of all threads of a process and of those it has started, which may be the server
+/// behind a shell.
+pub(crate) fn process_times(pid: u32) -> io::Result<Times> {
+    let mut total = Times::default();
+    let mut processes = vec![pid];
+    while let Some(process) = processes.pop() {
+        for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+            let thread = thread?.path();
+            match fs::read_to_string(thread.join("schedstat")) {
+                Ok(text) => {
+                    let one = times(&text)?;
+                    total.used_ns += one.used_ns;
+                    total.waited_ns += one.waited_ns;
+                }
+                // The thread ended between the listing and the reading.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !thread.exists() => {}
+                Err(error) => return Err(error),
+            }
+            let children = fs::read_to_string(thread.join("children")).unwrap_or_default();
+            processes
+                .extend(children.split_whitespace().filter_map(|text| text.parse::<u32>().ok()));
+        }
+    }
+    Ok(total)
+}
+
+/// Time that the machine's host took away from these CPUs so far, in nanoseconds; to 10 ms.
+pub(crate) fn stolen_ns(cpus: &[usize]) -> u64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let of = |cpu: &usize| {
+        let name = format!("cpu{cpu} ");
+        let line = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+        line.split_whitespace().nth(7)?.parse::<u64>().ok()
+    };
+    cpus.iter().filter_map(of).sum::<u64>() * 10_000_000
+}
+
+/// Memory in use that belongs to a process alone, in bytes: its heap, stacks and buffers.
+pub(crate) fn own_memory_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kibibytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    Some((kibibytes("RssAnon:")? + kibibytes("RssShmem:").unwrap_or(0)) << 10)
+}
+
+/// Lifts the soft limit of open files as far as this user may, for this process and its children.
+pub(crate) fn lift_open_files_limit() {
+    // Where it is refused the lower limit holds, and a connection that fails for it says so.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
 #[cfg(test)]

@@ -7,25 +7,48 @@
 //! * `main.rs`: the commands and how the program ends;
 //! * `arguments.rs`: what the options accept, and what is said about values they refuse;
 //! * `probe.rs`: what this machine can do;
-//! * `serve_echo.rs`: the bare echo server;
-//! * `bench_echo.rs`: the benchmark, from its options to its exit code;
-//! * `server_child.rs`: the server of a benchmark, a child process;
-//! * `load.rs`: the load generator, which checks every byte and times every message;
+//! * `serving.rs`: what all servers have in common; `serve_echo.rs`, `serve_http.rs`: the servers;
+//! * `http/`: HTTP/1.1 without sockets;
+//! * `bench_options.rs`: what all benchmarks have in common; `bench_*.rs`: the benchmarks;
+//! * `campaign.rs`: which server is driven when, and which rounds count;
+//! * `contender.rs`: the servers that take part, as processes;
+//! * `load.rs`: the load generator; `client.rs`: one connection of it; `idle.rs`: many idle ones;
+//!   `timers.rs`: timers;
 //! * `traffic.rs`: what is sent, and what each connection has received so far;
-//! * `report.rs`: the result, as JSON and as a table;
-//! * `machine.rs`: what the program asks `/proc` about.
+//! * `steadiness.rs`: was the machine at rest; `statistics.rs`: rounds in one figure;
+//! * `figures.rs`: the figures of one server; `report.rs`: all of them, as JSON and as a table;
+//!   `page.rs` and `chart.rs`: as a page with charts;
+//! * `machine.rs`: what the program asks `/proc` about; `facts.rs`: what it tells of the machine.
 //!
 //! Exit codes: 0 all went well; 1 the work failed (a lost or wrong byte counts); 2 the command line
 //! makes no sense; 130 ended by Ctrl-C. Those of `probe` are its verdict.
 
 mod arguments;
+mod bench_accept;
 mod bench_echo;
+mod bench_http;
+mod bench_idle;
+mod bench_options;
+mod bench_timer;
+mod campaign;
+mod chart;
+mod client;
+mod contender;
+mod facts;
+mod figures;
+mod http;
+mod idle;
 mod load;
 mod machine;
+mod page;
 mod probe;
 mod report;
 mod serve_echo;
-mod server_child;
+mod serve_http;
+mod serving;
+mod statistics;
+mod steadiness;
+mod timers;
 mod traffic;
 
 use std::io::Write;
@@ -38,6 +61,9 @@ Examples:
   corio probe                                       what can this machine do, and what can you do?
   corio bench echo                                  measure corio's echo server for 5 seconds
   corio bench echo --connections 1000 --size 4096   the same with more and larger traffic
+  corio bench http --pipeline 16                    the same for corio's HTTP server
+  corio bench http --rate 20000 --html page.html    latency at a given rate, with charts
+  corio bench echo --against 'my-echo {port}'       compare another server, in turns
   corio serve echo --port 7777                      run the echo server until Ctrl-C";
 
 /// Find out what this machine can do, measure corio on it, or run one of its servers.
@@ -66,11 +92,16 @@ enum Command {
 #[derive(Subcommand)]
 enum Bench {
     Echo(bench_echo::Options),
+    Http(bench_http::Options),
+    Accept(bench_accept::Options),
+    Idle(bench_idle::Options),
+    Timer(bench_timer::Options),
 }
 
 #[derive(Subcommand)]
 enum Serve {
     Echo(serve_echo::Options),
+    Http(serve_http::Options),
 }
 
 /// Why the program ends without having done its work: the text for people, the code for scripts.
@@ -101,7 +132,12 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Probe(options) => probe::main(&options),
         Command::Bench(Bench::Echo(options)) => bench_echo::main(&options).map(done),
+        Command::Bench(Bench::Http(options)) => bench_http::main(&options).map(done),
+        Command::Bench(Bench::Accept(options)) => bench_accept::main(&options).map(done),
+        Command::Bench(Bench::Idle(options)) => bench_idle::main(&options).map(done),
+        Command::Bench(Bench::Timer(options)) => bench_timer::main(&options).map(done),
         Command::Serve(Serve::Echo(options)) => serve_echo::main(&options).map(done),
+        Command::Serve(Serve::Http(options)) => serve_http::main(&options).map(done),
     };
     match outcome {
         Ok(code) => code,

@@ -1,118 +1,357 @@
-//! The result of a benchmark: one JSON object for programs, a table for people.
+//! The result of a benchmark: JSON for programs, a table for people, and a page with charts.
+
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::load::{Outcome, Plan};
-use crate::machine;
-
-/// The percentiles that are reported, by their names in JSON and in the table.
-const PERCENTILES: [(&str, &str, f64); 4] =
-    [("p50", "p50", 50.0), ("p90", "p90", 90.0), ("p99", "p99", 99.0), ("p99_9", "p99.9", 99.9)];
+use crate::bench_options::BenchOptions;
+use crate::campaign::Cell;
+use crate::facts::Facts;
+use crate::figures::{Figures, PERCENTILES};
+use crate::load::Work;
+use crate::page;
+use crate::statistics::{self, Spread, Verdict};
+use crate::{Failure, print_line};
 
 /// The width of the column of names in the table.
 const NAME_WIDTH: usize = 26;
 
 pub(crate) struct Report<'a> {
-    pub(crate) plan: &'a Plan,
-    pub(crate) outcome: &'a Outcome,
-    /// The server's driver, or `outside` for a server that was not started here.
-    pub(crate) driver: &'a str,
-    /// Where server and load generator run, in words.
-    pub(crate) placement: &'a str,
-    pub(crate) server_enters: Option<u64>,
+    pub(crate) work: &'a Work,
+    pub(crate) rate: Option<f64>,
+    /// The time of each round.
+    pub(crate) seconds: Duration,
+    pub(crate) facts: &'a Facts,
+    pub(crate) cells: &'a [Cell],
 }
 
 impl Report<'_> {
-    /// The object of `--json`, on one line. The order of the fields is fixed.
-    pub(crate) fn json(&self) -> String {
+    /// Prints it, writes the page if one is asked for, and fails if the measurement did.
+    pub(crate) fn publish(&self, options: &BenchOptions) -> Result<(), Failure> {
+        let figures: Vec<Figures> = self.cells.iter().map(Figures::of).collect();
+        if options.json {
+            for index in 0..self.cells.len() {
+                print_line(&self.json(&figures, index));
+            }
+        } else {
+            print_line(&self.text(&figures));
+        }
+        for (cell, figures) in self.cells.iter().zip(&figures) {
+            for remark in figures.remarks(cell, self.work, self.rate) {
+                eprintln!("warning: {}, {} connections: {remark}", cell.server, cell.connections);
+            }
+        }
+        if let Some(path) = &options.html {
+            let text = page::render(self, &figures);
+            std::fs::write(path, text).map_err(|error| {
+                let path = path.display();
+                Failure::work(format!("cannot write {path}: {error}; choose another --html"))
+            })?;
+        }
+        self.check(&figures)
+    }
+
+    fn check(&self, figures: &[Figures]) -> Result<(), Failure> {
+        for (cell, figures) in self.cells.iter().zip(figures) {
+            if let Some(first) = &figures.first_error {
+                let (count, server) = (figures.error_count, &cell.server);
+                let text = format!("errors of {server}: {count}; the first: {first}");
+                return Err(Failure::work(text));
+            }
+            if figures.requests == 0 {
+                return Err(Failure::work(format!(
+                    "nothing was measured: no message came back within {:?}; the messages are too \
+                     large for that time, or the server stands still; measure longer with \
+                     --seconds",
+                    self.seconds
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The object of `--json` for one cell, on one line. The order of the fields is fixed.
+    fn json(&self, figures: &[Figures], index: usize) -> String {
+        let (cell, its) = (&self.cells[index], &figures[index]);
+        let median = |spread: Option<Spread>| spread.map(|it| it.median);
+        let spread = |spread: Option<Spread>| json_number(spread.map(|it| it.relative()), 4);
+        let facts: Vec<_> =
+            self.facts.0.iter().map(|(name, value)| (*name, json_string(value))).collect();
         json_object(&[
-            ("bench", json_string("echo")),
-            ("driver", json_string(self.driver)),
-            ("connections", self.plan.connections.to_string()),
-            ("size", self.plan.size.to_string()),
-            ("pipeline", self.plan.pipeline.to_string()),
-            ("seconds", self.plan.duration.as_secs_f64().to_string()),
-            ("requests", self.requests().to_string()),
-            ("requests_per_s", json_number(Some(self.requests_per_s()), 1)),
-            ("latency_us", self.json_latencies()),
-            ("errors", self.outcome.error_count.to_string()),
-            ("server_cpu_ns_per_request", json_number(self.cpu_ns_per_request(), 1)),
-            ("server_enters_per_request", json_number(self.enters_per_request(), 5)),
-            ("least_share", json_number(self.least_share(), 3)),
-            ("measured_seconds", json_number(Some(self.outcome.interval.as_secs_f64()), 4)),
-            ("kernel", json_string(&machine::kernel_release())),
+            ("bench", json_string(self.work.name())),
+            ("driver", json_string(&cell.driver)),
+            ("connections", cell.connections.to_string()),
+            ("size", self.work.size().to_string()),
+            ("pipeline", self.work.pipeline().to_string()),
+            ("seconds", self.seconds.as_secs_f64().to_string()),
+            ("requests", its.requests.to_string()),
+            ("requests_per_s", json_number(median(its.requests_per_s), 1)),
+            ("latency_us", json_latencies(&its.latencies_ns)),
+            ("errors", its.error_count.to_string()),
+            ("server_cpu_ns_per_request", json_number(median(its.cpu_ns_per_request), 1)),
+            ("server_enters_per_request", json_number(median(its.enters_per_request), 5)),
+            ("least_share", json_number(its.least_share, 3)),
+            ("measured_seconds", json_number(Some(its.seconds), 4)),
+            ("kernel", json_string(&crate::machine::kernel_release())),
+            ("server", json_string(&cell.server)),
+            ("path", self.path().map_or("null".to_owned(), json_string)),
+            ("rounds", cell.rounds.len().to_string()),
+            ("rounds_repeated", cell.dropped_count.to_string()),
+            ("rounds_disturbed", disturbed_count(cell).to_string()),
+            ("requests_per_s_spread", spread(its.requests_per_s)),
+            ("server_cpu_spread", spread(its.cpu_ns_per_request)),
+            ("rate", json_number(self.rate, 1)),
+            ("lag_us", json_latencies(&its.lags_ns)),
+            ("server_cpu_share", json_number(its.server_share, 3)),
+            ("generator_cpu_share", json_number(its.generator_share, 3)),
+            (
+                "generator_limited",
+                its.is_generator_limited(cell.connections, self.rate).to_string(),
+            ),
+            ("in_flight", json_number(Some(its.in_flight), 2)),
+            ("bytes_per_connection", json_number(median(its.bytes_per_connection), 1)),
+            ("core_to_core_ns", json_number(hand_over_ns(cell), 0)),
+            ("against", self.json_against(figures, index)),
+            ("machine", json_object(&facts)),
         ])
     }
 
-    /// The table, without a line end after its last line.
-    pub(crate) fn table(&self) -> String {
-        let plan = self.plan;
-        let mut lines = vec![
-            format!(
-                "echo: {} connections, {} bytes, pipeline {}, driver {}",
-                grouped(plan.connections as u64),
-                grouped(plan.size as u64),
-                plan.pipeline,
-                self.driver
-            ),
-            format!("{}, Linux {}", self.placement, machine::kernel_release()),
-            String::new(),
-            row("measured", &format!("{:.3}", self.outcome.interval.as_secs_f64()), "s"),
-            row("requests", &grouped(self.requests()), ""),
-            row("requests per second", &grouped(self.requests_per_s().round() as u64), ""),
-        ];
-        for (_, name, percentile) in PERCENTILES {
-            lines.push(self.latency_row(name, |ns| ns.value_at_percentile(percentile)));
+    /// How this cell compares with that of the first server and as many connections.
+    fn json_against(&self, figures: &[Figures], index: usize) -> String {
+        let Some((first, comparison)) = self.comparison(figures, index) else {
+            return "null".to_owned();
+        };
+        let better = match comparison.verdict {
+            Verdict::First => json_string(&self.cells[first].server),
+            Verdict::Second => json_string(&self.cells[index].server),
+            Verdict::Noise | Verdict::TooFewRounds => "null".to_owned(),
+        };
+        json_object(&[
+            ("server", json_string(&self.cells[first].server)),
+            ("metric", json_string(comparison.metric)),
+            ("ratio", json_number(Some(comparison.ratio), 4)),
+            ("better", better),
+        ])
+    }
+
+    pub(crate) fn path(&self) -> Option<&str> {
+        match self.work {
+            Work::Http { path, .. } => Some(path),
+            Work::Echo { .. } | Work::Accept { .. } | Work::Timer | Work::Idle { .. } => None,
         }
-        lines.push(self.latency_row("max", Histogram::max));
-        lines.push(known_row("server CPU per request", self.cpu_ns_per_request(), 0, "ns"));
-        lines.push(known_row("server enters per request", self.enters_per_request(), 4, ""));
-        lines.push(known_row("least-served connection", self.least_share(), 2, "of the mean"));
-        lines.push(row("errors", &grouped(self.outcome.error_count), ""));
+    }
+
+    /// The first server's cell with as many connections, and how this one compares with it.
+    pub(crate) fn comparison(
+        &self,
+        figures: &[Figures],
+        index: usize,
+    ) -> Option<(usize, Comparison)> {
+        let connections = self.cells[index].connections;
+        let first = self.cells.iter().position(|cell| cell.connections == connections)?;
+        if first == index {
+            return None;
+        }
+        Some((first, Comparison::of(&figures[first], &figures[index])?))
+    }
+
+    /// One sentence for each comparison.
+    pub(crate) fn verdicts(&self, figures: &[Figures]) -> Vec<String> {
+        let sentence = |index| {
+            let (first, comparison) = self.comparison(figures, index)?;
+            let (one, other) = (&self.cells[first].server, &self.cells[index].server);
+            let connections = grouped(self.cells[index].connections as u64);
+            let said = comparison.say(one, other);
+            Some(format!("{connections} connections: {said}"))
+        };
+        (0..self.cells.len()).filter_map(sentence).collect()
+    }
+
+    /// What is measured, in one line.
+    pub(crate) fn title(&self) -> String {
+        let loop_kind = match self.rate {
+            Some(rate) => format!("{} messages per second", grouped(rate.round() as u64)),
+            None => "closed loop".to_owned(),
+        };
+        let what = match self.path() {
+            Some(path) => path.to_owned(),
+            None => format!("{} bytes", grouped(self.work.size() as u64)),
+        };
+        let (name, pipeline) = (self.work.name(), self.work.pipeline());
+        format!("{name}: {what}, pipeline {pipeline}, {loop_kind}")
+    }
+
+    /// What people read, without a line end after its last line.
+    fn text(&self, figures: &[Figures]) -> String {
+        let mut lines = vec![self.title()];
+        for name in ["placement", "kernel", "cpu"] {
+            let value = self.facts.0.iter().find(|fact| fact.0 == name);
+            lines.push(value.map_or(String::new(), |fact| format!("{name}: {}", fact.1)));
+        }
+        match (self.cells, figures) {
+            ([cell], [figures]) => lines.extend(self.table_of_one(cell, figures)),
+            _ => lines.extend(self.table_of_many(figures)),
+        }
+        lines.extend(self.verdicts(figures));
         lines.join("\n")
     }
 
-    fn json_latencies(&self) -> String {
-        let latencies = &self.outcome.latencies_ns;
-        let mut fields: Vec<(&str, String)> = Vec::new();
-        for (name, _, percentile) in PERCENTILES {
-            fields.push((name, json_micros(latencies.value_at_percentile(percentile))));
+    fn table_of_one(&self, cell: &Cell, its: &Figures) -> Vec<String> {
+        let mut lines = vec![
+            String::new(),
+            format!(
+                "{}, driver {}, {} connections, {} rounds of {:.3} s",
+                cell.server,
+                cell.driver,
+                grouped(cell.connections as u64),
+                cell.rounds.len(),
+                self.seconds.as_secs_f64()
+            ),
+            row("requests", &grouped(its.requests), ""),
+            spread_row("requests per second", its.requests_per_s, 0, ""),
+        ];
+        for (_, name, percentile) in PERCENTILES {
+            let ns = its.latencies_ns.value_at_percentile(percentile);
+            lines.push(row(&format!("latency {name}"), &micros(ns), "µs"));
         }
-        fields.push(("max", json_micros(latencies.max())));
-        json_object(&fields)
+        lines.push(row("latency max", &micros(its.latencies_ns.max()), "µs"));
+        lines.push(spread_row("server CPU per request", its.cpu_ns_per_request, 0, "ns"));
+        lines.push(spread_row("server enters per request", its.enters_per_request, 4, ""));
+        if matches!(self.work, Work::Idle { .. }) {
+            lines.push(spread_row("memory per connection", its.bytes_per_connection, 0, "bytes"));
+        }
+        lines.push(known_row("least-served connection", its.least_share, 2, "of the mean"));
+        lines.push(percent_row("server's CPU used", its.server_share));
+        lines.push(percent_row("load generator's CPU used", its.generator_share));
+        lines.push(row("in flight (Little's law)", &format!("{:.1}", its.in_flight), ""));
+        if self.rate.is_some() {
+            let lag = its.lags_ns.value_at_percentile(99.0);
+            lines.push(row("generator's lag p99", &micros(lag), "µs"));
+        }
+        lines.push(row("errors", &grouped(its.error_count), ""));
+        lines
     }
 
-    fn latency_row(&self, name: &str, value_ns: impl Fn(&Histogram<u64>) -> u64) -> String {
-        let micros = value_ns(&self.outcome.latencies_ns) as f64 / 1000.0;
-        row(&format!("latency {name}"), &format!("{micros:.1}"), "µs")
-    }
-
-    fn requests(&self) -> u64 {
-        self.outcome.messages.iter().sum()
-    }
-
-    fn requests_per_s(&self) -> f64 {
-        self.requests() as f64 / self.outcome.interval.as_secs_f64().max(f64::MIN_POSITIVE)
-    }
-
-    fn cpu_ns_per_request(&self) -> Option<f64> {
-        per(self.outcome.server_cpu_ns?, self.requests())
-    }
-
-    /// All requests count here, also those before the measured time: so do the server's enters.
-    fn enters_per_request(&self) -> Option<f64> {
-        per(self.server_enters?, self.outcome.messages_in_all)
-    }
-
-    /// What the least-served connection got, as a part of what it would have got in a fair world.
-    fn least_share(&self) -> Option<f64> {
-        let least = *self.outcome.messages.iter().min()?;
-        per(least * self.outcome.messages.len() as u64, self.requests())
+    fn table_of_many(&self, figures: &[Figures]) -> Vec<String> {
+        let is_idle = matches!(self.work, Work::Idle { .. });
+        let last = if is_idle { "bytes/conn" } else { "enters/req" };
+        let mut lines = vec![
+            String::new(),
+            format!(
+                "{:>11}  {:<24}{:>12}{:>7}{:>10}{:>10}{:>11}{:>7}{:>12}{:>7}",
+                "connections",
+                "server",
+                "requests/s",
+                "±",
+                "p50 µs",
+                "p99 µs",
+                "CPU ns/req",
+                "±",
+                last,
+                "errors"
+            ),
+        ];
+        for (cell, its) in self.cells.iter().zip(figures) {
+            let percent = |it: Option<Spread>| {
+                it.map_or("-".to_owned(), |it| format!("{:.1}%", it.relative() * 100.0))
+            };
+            let number = |it: Option<Spread>, decimals: usize| {
+                it.map_or("-".to_owned(), |it| format!("{:.decimals$}", it.median))
+            };
+            let (last, decimals) = match is_idle {
+                true => (its.bytes_per_connection, 0),
+                false => (its.enters_per_request, 4),
+            };
+            let server: String = cell.server.chars().take(23).collect();
+            lines.push(format!(
+                "{:>11}  {:<24}{:>12}{:>7}{:>10}{:>10}{:>11}{:>7}{:>12}{:>7}",
+                grouped(cell.connections as u64),
+                server,
+                grouped(its.requests_per_s.map_or(0, |it| it.median.round() as u64)),
+                percent(its.requests_per_s),
+                micros(its.latencies_ns.value_at_percentile(50.0)),
+                micros(its.latencies_ns.value_at_percentile(99.0)),
+                number(its.cpu_ns_per_request, 0),
+                percent(its.cpu_ns_per_request),
+                number(last, decimals),
+                grouped(its.error_count),
+            ));
+        }
+        lines.push(String::new());
+        lines
     }
 }
 
-fn per(total: u64, count: u64) -> Option<f64> {
-    (count > 0).then(|| total as f64 / count as f64)
+/// How two servers compare in what matters most and is known of both.
+pub(crate) struct Comparison {
+    pub(crate) metric: &'static str,
+    /// The second's median as a part of the first's.
+    pub(crate) ratio: f64,
+    pub(crate) verdict: Verdict,
+}
+
+impl Comparison {
+    fn of(first: &Figures, second: &Figures) -> Option<Comparison> {
+        let candidates = [
+            ("bytes_per_connection", first.bytes_per_connection, second.bytes_per_connection),
+            ("server_cpu_ns_per_request", first.cpu_ns_per_request, second.cpu_ns_per_request),
+            // Seconds per request, of which less is better as well.
+            ("seconds_per_request", inverse(first), inverse(second)),
+        ];
+        let known = |(metric, first, second): (_, Option<Spread>, Option<Spread>)| {
+            Some((metric, first?, second?))
+        };
+        let (metric, first, second) = candidates.into_iter().find_map(known)?;
+        let ratio = second.median / first.median.max(f64::MIN_POSITIVE);
+        Some(Comparison { metric, ratio, verdict: statistics::less_is_better(&first, &second) })
+    }
+
+    fn say(&self, one: &str, other: &str) -> String {
+        let what = match self.metric {
+            "bytes_per_connection" => "memory per connection",
+            "server_cpu_ns_per_request" => "CPU per request",
+            _ => "time per request",
+        };
+        let ratio = self.ratio;
+        let said = match self.verdict {
+            Verdict::First => format!("less for `{one}`"),
+            Verdict::Second => format!("less for `{other}`"),
+            Verdict::Noise => "no difference outside the noise".to_owned(),
+            Verdict::TooFewRounds => "too few rounds to tell; at least 4 are needed".to_owned(),
+        };
+        format!("{what} of `{other}` is {ratio:.3} times that of `{one}`: {said}")
+    }
+}
+
+fn inverse(figures: &Figures) -> Option<Spread> {
+    let rate = figures.requests_per_s.filter(|it| it.least > 0.0)?;
+    let (median, least, most) = (1.0 / rate.median, 1.0 / rate.most, 1.0 / rate.least);
+    Some(Spread { median, least, most, count: rate.count })
+}
+
+fn disturbed_count(cell: &Cell) -> usize {
+    cell.rounds.iter().filter(|round| round.disturbance.is_some()).count()
+}
+
+fn hand_over_ns(cell: &Cell) -> Option<f64> {
+    let probes = cell.rounds.iter().filter_map(|round| round.watch.hand_over_ns.0);
+    Spread::of(probes.map(|ns| ns as f64)).map(|it| it.median)
+}
+
+fn json_latencies(latencies: &Histogram<u64>) -> String {
+    if latencies.is_empty() {
+        return "null".to_owned();
+    }
+    let mut fields: Vec<(&str, String)> = Vec::new();
+    for (name, _, percentile) in PERCENTILES {
+        fields.push((name, json_micros(latencies.value_at_percentile(percentile))));
+    }
+    fields.push(("max", json_micros(latencies.max())));
+    json_object(&fields)
+}
+
+pub(crate) fn micros(ns: u64) -> String {
+    format!("{:.1}", ns as f64 / 1000.0)
 }
 
 fn row(name: &str, value: &str, unit: &str) -> String {
@@ -126,8 +365,28 @@ fn known_row(name: &str, value: Option<f64>, decimals: usize, unit: &str) -> Str
     }
 }
 
+fn percent_row(name: &str, share: Option<f64>) -> String {
+    known_row(name, share.map(|share| share * 100.0), 0, "%")
+}
+
+fn spread_row(name: &str, spread: Option<Spread>, decimals: usize, unit: &str) -> String {
+    let Some(spread) = spread else {
+        return row(name, "not known", "");
+    };
+    let value = match decimals {
+        0 => grouped(spread.median.max(0.0).round() as u64),
+        _ => format!("{:.decimals$}", spread.median),
+    };
+    let around = if spread.count > 1 {
+        format!("± {:.1} %", spread.relative() * 100.0)
+    } else {
+        String::new()
+    };
+    row(name, &value, format!("{unit:<6}{around}").trim_end())
+}
+
 /// Digits in groups of three.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.char_indices() {

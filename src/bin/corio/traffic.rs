@@ -72,6 +72,8 @@ pub(crate) enum Phase {
 pub(crate) struct Tally {
     phase: Cell<Phase>,
     latencies_ns: RefCell<Histogram<u64>>,
+    lags_ns: RefCell<Histogram<u64>>,
+    pausing: Vec<Cell<bool>>,
     messages: Vec<Cell<u64>>,
     connections_alive: Cell<usize>,
     error_count: Cell<u64>,
@@ -80,12 +82,11 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(connections: usize) -> Tally {
-        let Ok(histogram) = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3) else {
-            unreachable!("the bounds and three digits are a valid histogram")
-        };
         Tally {
             phase: Cell::new(Phase::WarmUp),
-            latencies_ns: RefCell::new(histogram),
+            latencies_ns: RefCell::new(histogram()),
+            lags_ns: RefCell::new(histogram()),
+            pausing: vec![Cell::new(false); connections],
             messages: vec![Cell::new(0); connections],
             connections_alive: Cell::new(connections),
             error_count: Cell::new(0),
@@ -109,6 +110,27 @@ impl Tally {
         if self.phase.get() == Phase::Measuring {
             self.latencies_ns.borrow_mut().saturating_record_n(latency_ns, count);
         }
+    }
+
+    /// A message left so much later than intended, through no fault of the server.
+    #[inline]
+    pub(crate) fn lagged(&self, lag_ns: u64) {
+        if self.phase.get() == Phase::Measuring {
+            self.lags_ns.borrow_mut().saturating_record(lag_ns);
+        }
+    }
+
+    /// Whether a connection waits for the time to send, and so has nothing in flight.
+    pub(crate) fn set_pausing(&self, connection: usize, is_pausing: bool) {
+        self.pausing[connection].set(is_pausing);
+    }
+
+    pub(crate) fn is_pausing(&self, connection: usize) -> bool {
+        self.pausing[connection].get()
+    }
+
+    pub(crate) fn lags_ns(&self) -> Histogram<u64> {
+        self.lags_ns.borrow().clone()
     }
 
     /// A connection has ended, as it should (`None`) or with what went wrong.
@@ -141,6 +163,14 @@ impl Tally {
     pub(crate) fn errors(&self) -> (u64, Option<String>) {
         (self.error_count.get(), self.first_error.borrow().clone())
     }
+}
+
+/// Nanoseconds up to an hour, to three digits.
+pub(crate) fn histogram() -> Histogram<u64> {
+    let Ok(histogram) = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3) else {
+        unreachable!("the bounds and three digits are a valid histogram")
+    };
+    histogram
 }
 
 #[cfg(test)]

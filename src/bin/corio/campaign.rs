@@ -1,0 +1,260 @@
+//! A benchmark from its first round to its last: which server is driven when, and which rounds
+//! count.
+//!
+//! For each number of connections the servers take turns, round by round, each with a fresh
+//! process. What changes slowly on the machine (its temperature, its neighbours) then meets all of
+//! them alike. A round that was disturbed is measured again, as often as there are rounds; if the
+//! machine does not come to rest, all rounds count, and the report says so. The first error ends
+//! it all: figures of a server that answers wrongly are no figures.
+
+use std::cell::Cell as Kept;
+use std::io::{self, IsTerminal};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::Failure;
+use crate::arguments::Cpu;
+use crate::bench_options::{BenchOptions, Placement};
+use crate::contender::Contender;
+use crate::facts::Facts;
+use crate::load::{self, Outcome, Plan, Work};
+use crate::machine;
+use crate::report::Report;
+use crate::steadiness::{self, Watch};
+
+/// One measurement of one server.
+pub(crate) struct Round {
+    pub(crate) outcome: Outcome,
+    /// How often the server called the kernel, if it tells.
+    pub(crate) server_enters: Option<u64>,
+    pub(crate) watch: Watch,
+    pub(crate) disturbance: Option<String>,
+}
+
+/// All that was measured of one server with one number of connections.
+pub(crate) struct Cell {
+    pub(crate) server: String,
+    pub(crate) driver: String,
+    pub(crate) connections: usize,
+    pub(crate) rounds: Vec<Round>,
+    /// Rounds that were disturbed and measured again.
+    pub(crate) dropped_count: usize,
+}
+
+/// What does not change from round to round.
+pub(crate) struct Campaign<'a> {
+    pub(crate) options: &'a BenchOptions,
+    pub(crate) placement: Placement,
+    pub(crate) work: Work,
+    pub(crate) connections: Vec<usize>,
+    /// Addresses that corio's server listens on.
+    pub(crate) addresses: u32,
+    /// The quickest hand-over of a cache line so far.
+    hand_over_best_ns: Kept<Option<u64>>,
+}
+
+impl<'a> Campaign<'a> {
+    pub(crate) fn new(
+        options: &'a BenchOptions,
+        work: Work,
+        connections_default: usize,
+    ) -> Result<Campaign<'a>, Failure> {
+        options.check()?;
+        let placement = Placement::of(options);
+        if let Some(warning) = placement.warning() {
+            eprintln!("warning: {warning}");
+        }
+        machine::lift_open_files_limit();
+        let connections = options.connections_or(connections_default);
+        Ok(Campaign {
+            options,
+            placement,
+            work,
+            connections,
+            addresses: 1,
+            hand_over_best_ns: Kept::new(None),
+        })
+    }
+
+    /// Measures everything and reports it.
+    pub(crate) fn run(self, server_kind: &'static str) -> Result<(), Failure> {
+        let contenders = match self.work {
+            Work::Timer => vec![Contender::Within],
+            _ => self.options.contenders(server_kind, &self.placement, self.addresses),
+        };
+        let (driver, features) = self.driver_and_features();
+        let facts = Facts::collect(&self.placement.describe(), &features);
+        let progress = self.progress_bar(contenders.len());
+        let mut cells = Vec::new();
+        for &connections in &self.connections {
+            cells.extend(self.measure(&contenders, &driver, connections, &progress)?);
+        }
+        progress.finish_and_clear();
+        let report = Report {
+            work: &self.work,
+            rate: self.options.rate,
+            seconds: self.options.seconds,
+            facts: &facts,
+            cells: &cells,
+        };
+        report.publish(self.options)
+    }
+
+    /// All rounds of all servers with this number of connections.
+    fn measure(
+        &self,
+        contenders: &[Contender],
+        driver: &str,
+        connections: usize,
+        progress: &ProgressBar,
+    ) -> Result<Vec<Cell>, Failure> {
+        let mut cells: Vec<Cell> = contenders
+            .iter()
+            .map(|contender| Cell {
+                server: contender.name(),
+                driver: match contender {
+                    Contender::Own(_) | Contender::Within => driver.to_owned(),
+                    Contender::Command { .. } | Contender::Outside { .. } => "outside".to_owned(),
+                },
+                connections,
+                rounds: Vec::new(),
+                dropped_count: 0,
+            })
+            .collect();
+        let wanted = self.options.rounds;
+        for _ in 0..2 * wanted {
+            for (cell, contender) in cells.iter_mut().zip(contenders) {
+                if cell.steady_count() >= wanted {
+                    continue;
+                }
+                let text = format!("{}, {connections} connections", shortened(&cell.server));
+                progress.set_message(text);
+                let round = self.round(contender, connections, progress)?;
+                let has_failed = round.outcome.error_count > 0;
+                cell.rounds.push(round);
+                if has_failed {
+                    cell.keep(1);
+                    cells.retain(|cell| !cell.rounds.is_empty());
+                    return Ok(cells);
+                }
+            }
+            // One round alone is not worth a second.
+            if wanted == 1 || cells.iter().all(|cell| cell.steady_count() >= wanted) {
+                break;
+            }
+        }
+        for cell in &mut cells {
+            cell.keep(wanted);
+        }
+        Ok(cells)
+    }
+
+    fn round(
+        &self,
+        contender: &Contender,
+        connections: usize,
+        progress: &ProgressBar,
+    ) -> Result<Round, Failure> {
+        let probe = || steadiness::hand_over_ns(self.placement.server, self.placement.load);
+        let before = probe();
+        let stolen_before_ns = machine::stolen_ns(&self.placement.cpus());
+        let server = contender.start().map_err(Failure::work)?;
+        let plan = Plan {
+            address: server.address(),
+            addresses: if matches!(contender, Contender::Own(_)) { self.addresses } else { 1 },
+            work: self.work.clone(),
+            connections,
+            rate: self.options.rate,
+            warmup: self.options.warmup,
+            duration: self.options.seconds,
+            server_process: server.process(),
+            progress: progress.clone(),
+        };
+        let mut outcome = self.run_load(plan)?;
+        let counters = server.finish().unwrap_or_else(|failure| {
+            outcome.error_count += 1;
+            outcome.first_error.get_or_insert(failure);
+            None
+        });
+        let stolen_ns = machine::stolen_ns(&self.placement.cpus()) - stolen_before_ns;
+        let after = probe();
+        let best = [before, after, self.hand_over_best_ns.get()].into_iter().flatten().min();
+        self.hand_over_best_ns.set(best);
+        let watch = Watch {
+            hand_over_ns: (before, after),
+            hand_over_best_ns: best,
+            stolen_ns,
+            is_shared: self.placement.is_shared(),
+        };
+        let disturbance = watch.disturbance(&outcome);
+        let server_enters = counters.and_then(|counters| counters["enters"].as_u64());
+        Ok(Round { outcome, server_enters, watch, disturbance })
+    }
+
+    /// Runs the load generator on its own CPU, on a runtime like any other.
+    fn run_load(&self, plan: Plan) -> Result<Outcome, Failure> {
+        let mut builder = corio::Runtime::builder();
+        if let Some(Cpu(cpu)) = self.placement.load {
+            builder = builder.pin(cpu);
+        }
+        if self.placement.is_shared() {
+            builder = builder.busy_poll(corio::BusyPoll::Off);
+        }
+        if let Some(busy_poll) = self.options.load_busy_poll {
+            builder = builder.busy_poll(busy_poll.setting());
+        }
+        let runtime = builder.build().map_err(|error| Failure::work(error.to_string()))?;
+        let outcome = runtime.block_on(load::run(plan)).map_err(Failure::work)?;
+        outcome.ok_or_else(Failure::interrupted)
+    }
+
+    /// What corio's server has chosen: the environment's driver, the one asked for, or what starts.
+    fn driver_and_features(&self) -> (String, String) {
+        if self.options.target.is_some() {
+            return ("outside".to_owned(), "outside".to_owned());
+        }
+        let mut builder = corio::Runtime::builder();
+        if let Some(driver) = self.options.driver {
+            builder = builder.driver(driver);
+        }
+        match builder.build() {
+            Ok(runtime) => {
+                let features = runtime.features();
+                (features.driver().name().to_owned(), features.to_string())
+            }
+            Err(error) => ("none".to_owned(), error.to_string()),
+        }
+    }
+
+    fn progress_bar(&self, servers: usize) -> ProgressBar {
+        if self.options.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let each = self.options.warmup + self.options.seconds;
+        let count = servers * self.connections.len() * self.options.rounds;
+        let bar = ProgressBar::new(each.as_millis() as u64 * count as u64);
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} %, {eta} left");
+        bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    }
+}
+
+/// A command may be long.
+fn shortened(name: &str) -> String {
+    name.chars().take(24).collect()
+}
+
+impl Cell {
+    fn steady_count(&self) -> usize {
+        self.rounds.iter().filter(|round| round.disturbance.is_none()).count()
+    }
+
+    /// Keeps the steady rounds if there are enough of them; otherwise all.
+    fn keep(&mut self, wanted: usize) {
+        let count = self.rounds.len();
+        if self.steady_count() >= wanted {
+            self.rounds.retain(|round| round.disturbance.is_none());
+            self.rounds.truncate(wanted);
+        }
+        self.dropped_count = count - self.rounds.len();
+    }
+}
