@@ -18,6 +18,8 @@ mod hostile;
 mod mutexes;
 #[path = "sync/on_a_core.rs"]
 mod on_a_core;
+#[path = "sync/promises.rs"]
+mod promises;
 #[path = "sync/rwlocks.rs"]
 mod rwlocks;
 #[path = "sync/semaphores.rs"]

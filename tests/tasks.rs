@@ -6,6 +6,8 @@
 #[path = "support/child.rs"]
 mod child;
 
+mod support;
+
 #[path = "tasks/cancelling.rs"]
 mod cancelling;
 #[path = "tasks/intervals.rs"]
@@ -21,10 +23,10 @@ mod timing;
 #[path = "tasks/wakers.rs"]
 mod wakers;
 
-use std::net::{SocketAddr, TcpStream as Client};
 use std::time::Duration;
 
-use corio::net::{ListenOptions, TcpListener, TcpStream};
+use corio::net::{TcpListener, TcpStream};
+use support::Blackhole;
 
 /// Much longer than anything that is waited for takes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,22 +39,6 @@ async fn pair() -> (TcpStream, TcpStream) {
     let listener = listen().await;
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (client, listener.accept().await.unwrap())
-}
-
-/// A listener whose backlog is full: a connect to it does not come to an end.
-struct Blackhole {
-    address: SocketAddr,
-    _listener: TcpListener,
-    _full: Vec<Client>,
-}
-
-impl Blackhole {
-    async fn new() -> Blackhole {
-        let listener = ListenOptions::new().backlog(1).bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let full = (0..2).map(|_| Client::connect(address).expect("the backlog takes two"));
-        Blackhole { address, _full: full.collect(), _listener: listener }
-    }
 }
 
 /// Runs a closure when it is dropped.

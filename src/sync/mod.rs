@@ -20,6 +20,8 @@ mod condition;
 mod event;
 mod mutex;
 mod notify;
+mod once;
+mod promise;
 mod rwlock;
 mod semaphore;
 pub(crate) mod waiters;
@@ -29,6 +31,8 @@ pub use condition::{Condition, ConditionWait};
 pub use event::{Event, EventWait};
 pub use mutex::{Lock, MappedMutexGuard, Mutex, MutexGuard, OwnedMutexGuard, TryLockError};
 pub use notify::{Notified, Notify};
+pub use once::OnceCell;
+pub use promise::{Promise, PromiseCancelled};
 pub use rwlock::{Read, RwLock, RwLockReadGuard, RwLockWriteGuard, Write};
 pub use semaphore::{
     Acquire, Closed, OverRelease, OwnedPermit, Permit, Semaphore, TryAcquireError,

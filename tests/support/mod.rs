@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::Location;
 use std::path::PathBuf;
@@ -172,5 +173,22 @@ pub fn assert_kind<T>(result: io::Result<T>, kind: io::ErrorKind) {
     match result {
         Ok(_) => panic!("expected {kind:?}, found no error"),
         Err(error) => assert_eq!(error.kind(), kind, "{error}"),
+    }
+}
+
+/// A listener whose backlog is full: a connect to it does not come to an end.
+pub struct Blackhole {
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _full: Vec<std::net::TcpStream>,
+}
+
+impl Blackhole {
+    pub async fn new() -> Blackhole {
+        let listener = ListenOptions::new().backlog(1).bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let full =
+            (0..2).map(|_| std::net::TcpStream::connect(address).expect("the backlog takes two"));
+        Blackhole { address, _full: full.collect(), _listener: listener }
     }
 }
