@@ -21,15 +21,7 @@ use super::blocking;
 use super::error::{SendError, TryRecvError, TrySendError};
 use super::lock::Lock;
 use super::waiters::{Line, Verdict, Waiter, Wakes};
-
-/// How a queue is shut down.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shutdown {
-    /// Nothing can be put any more; what is in the queue can still be got.
-    Graceful,
-    /// What is in the queue is dropped and counts as done.
-    Immediate,
-}
+pub use crate::queue::{Shutdown, TaskDoneError};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -139,18 +131,6 @@ impl<T> State<T> {
         Ok(())
     }
 }
-
-/// `task_done` was called more often than items were put: asyncio's `ValueError`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TaskDoneError(());
-
-impl fmt::Display for TaskDoneError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`task_done` was called too many times: more often than items were put")
-    }
-}
-
-impl std::error::Error for TaskDoneError {}
 
 /// A queue for tasks of any cores, and for any threads. A queue is a handle: its clones are the
 /// same queue.

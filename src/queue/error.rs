@@ -100,7 +100,7 @@ impl Error for TryGetError {}
 
 /// `task_done` was called more often than items were put: asyncio's `ValueError`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TaskDoneError(pub(super) ());
+pub struct TaskDoneError(pub(crate) ());
 
 impl fmt::Display for TaskDoneError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
