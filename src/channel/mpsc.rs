@@ -1,6 +1,6 @@
 //! Many senders, one receiver, a fixed number of places.
 //!
-//! The values lie in a [ring](super::ring); this file deals in its permits. `free` counts those
+//! The values lie in a ring (`ring.rs`); this file deals in its permits. `free` counts those
 //! that anybody may take by one exchange. What the receiver took out becomes free again in two
 //! steps: it only counts, on a word of its own, and a sender that finds no free permit turns the
 //! count into permits (`settle`), under the lock. So while there are permits, sender and receiver

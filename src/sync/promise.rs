@@ -8,7 +8,7 @@ use super::Event;
 /// A value to come. Somebody sets it, once; anybody awaits it, before or after.
 ///
 /// Share it by `Rc`. An error to come is a `Promise<Result<T, E>>`. For one value and one waiter
-/// that may be on another core there is [`channel::oneshot`](crate::channel::oneshot).
+/// that may be on another core there is [`channel::oneshot`](mod@crate::channel::oneshot).
 ///
 /// ```
 /// use std::rc::Rc;
