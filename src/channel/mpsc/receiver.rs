@@ -21,18 +21,11 @@ pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The next position to take.
     head: u64,
-    /// Something came since this last found nothing.
-    is_streaming: bool,
 }
-
-/// How long a receiver that runs dry in the middle of a stream stays away before it looks again,
-/// in pauses of the processor: about a microsecond. Without it, it would ask to be woken for each
-/// few values, and a wake costs the sender more than that.
-const PAUSES: u32 = 32;
 
 impl<T> Receiver<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Receiver<T> {
-        Receiver { shared, head: 0, is_streaming: false }
+        Receiver { shared, head: 0 }
     }
 
     /// Takes the next value without counting it.
@@ -42,7 +35,6 @@ impl<T> Receiver<T> {
         // it takes, and its head goes on when it has the value.
         let value = unsafe { self.shared.ring.take(self.head) }?;
         self.head += 1;
-        self.is_streaming = true;
         Some(value)
     }
 
@@ -85,13 +77,6 @@ impl<T> Receiver<T> {
 
     /// Asks to be woken. Ready: there is a value after all, or (false) there will be none.
     fn poll_ready(&mut self, context: &Context<'_>) -> Poll<bool> {
-        if std::mem::take(&mut self.is_streaming) {
-            // Not looking meanwhile: the sender writes where we would.
-            (0..PAUSES).for_each(|_| std::hint::spin_loop());
-            if self.shared.ring.has(self.head) {
-                return Poll::Ready(true);
-            }
-        }
         let shared = &*self.shared;
         let mut waker = Some(context.waker().clone());
         let mut wakes = Wakes::new();
