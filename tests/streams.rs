@@ -9,6 +9,8 @@ mod halves;
 mod polling;
 #[path = "streams/reading.rs"]
 mod reading;
+#[path = "streams/separating.rs"]
+mod separating;
 mod support;
 #[path = "streams/writing.rs"]
 mod writing;

@@ -48,19 +48,22 @@ impl From<IncompleteRead> for io::Error {
     }
 }
 
-/// No separator came within the limit. The bytes stay in the stream.
+/// No separator ended within the limit, which includes the separator (asyncio's does not). The
+/// bytes stay in the stream.
 ///
 /// Reads return it inside an [`io::Error`] of kind `InvalidData`.
 #[doc(alias = "LimitOverrunError")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LimitOverrun {
-    /// How many bytes were looked at.
+    /// How many bytes may be thrown away without cutting a separator: those before the one that
+    /// ends too late, or, if none has come, all that have arrived but for what may be its
+    /// beginning. 0 is possible only with a limit that is shorter than the longest separator.
     pub consumed: usize,
 }
 
 impl fmt::Display for LimitOverrun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no separator within the first {} bytes", self.consumed)
+        write!(f, "no separator ends within the limit ({} bytes lie before it)", self.consumed)
     }
 }
 

@@ -134,8 +134,22 @@ impl Inbox {
         self.consume(self.bytes);
     }
 
+    /// The separator that ends first, of those that begin at `from` or later: where it begins and
+    /// ends. Of two that end together it is the longer one.
+    pub(super) fn find_first<'a>(
+        &self,
+        separators: impl Iterator<Item = &'a [u8]>,
+        from: usize,
+    ) -> Option<(usize, usize)> {
+        let found = separators.filter_map(|separator| {
+            let end = self.find(separator, from)?;
+            Some((end - separator.len(), end))
+        });
+        found.min_by_key(|&(start, end)| (end, start))
+    }
+
     /// Where `separator` ends, if it begins at `from` or later.
-    pub(super) fn find(&self, separator: &[u8], from: usize) -> Option<usize> {
+    fn find(&self, separator: &[u8], from: usize) -> Option<usize> {
         match separator {
             [byte] => self.find_byte(*byte, from),
             _ => self.find_long(separator, from),
@@ -207,6 +221,17 @@ mod tests {
         assert_eq!(inbox.find(b"\r\n", 4), Some(8));
         assert_eq!(inbox.find(b"\n", 5), Some(8));
         assert_eq!(inbox.find(b"\r\n\r\n", 0), None);
+    }
+
+    #[test]
+    fn of_several_separators_the_one_that_ends_first_counts() {
+        let inbox = inbox(&[b"ab\r", b"\ncd"]);
+        let first = |separators: &[&[u8]], from| inbox.find_first(separators.iter().copied(), from);
+        assert_eq!(first(&[b"cd", b"b\r\nc", b"\n"], 0), Some((3, 4)));
+        assert_eq!(first(&[b"\n", b"\r\n"], 0), Some((2, 4)), "the longer of two");
+        assert_eq!(first(&[b"\n", b"\r\n"], 3), Some((3, 4)));
+        assert_eq!(first(&[b"b\r\ncd", b"x"], 0), Some((1, 6)));
+        assert_eq!(first(&[b"x"], 0), None);
     }
 
     #[test]

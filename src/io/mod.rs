@@ -11,14 +11,18 @@
 mod close;
 mod error;
 mod inbox;
+mod lines;
 mod outbox;
 mod queue;
 mod reading;
+mod separators;
 pub(crate) mod stream;
 mod writing;
 
 pub use crate::driver::{Chunk, Segment};
 pub use close::Closed;
 pub use error::{IncompleteRead, LimitOverrun};
+pub use lines::Lines;
 pub(crate) use reading::Reader;
+pub use separators::Separators;
 pub(crate) use stream::Stream;

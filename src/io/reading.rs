@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::inbox::End;
+use super::separators::{Separators, each};
 use super::stream::os_error;
 use super::{Chunk, IncompleteRead, LimitOverrun, Stream};
 
@@ -27,6 +28,28 @@ enum Supply {
     Enough,
     /// The peer sent FIN before that many.
     Ended,
+}
+
+/// How far a search for a separator has come, and how far it may go.
+pub(super) struct Search {
+    /// A match begins here or later.
+    from: usize,
+    /// A match ends within so many bytes.
+    limit: usize,
+    /// So many bytes may have come without a match.
+    rest_limit: usize,
+}
+
+impl Search {
+    fn until(limit: usize) -> Search {
+        // After `limit` bytes without the separator it cannot end within them.
+        Search { from: 0, limit, rest_limit: limit.saturating_sub(1) }
+    }
+
+    pub(super) fn line(limit: usize) -> Search {
+        // A last line without its end may be as long as one with it.
+        Search { from: 0, limit, rest_limit: limit }
+    }
 }
 
 /// Withdraws a reader's demand when its future is dropped, so that a read that was given up does
@@ -138,31 +161,34 @@ impl Stream {
         IncompleteRead { partial, expected }.into()
     }
 
-    /// Waits until `separator` has come, and says where it ends; `None` if the input ended first,
-    /// after at most `rest_limit` bytes.
-    async fn separator_end(
+    /// Polls until a separator has come, and says where it ends; `None` if the input ended first.
+    fn poll_separator(
         self: &Rc<Self>,
-        separator: &[u8],
-        limit: usize,
-        rest_limit: usize,
-    ) -> io::Result<Option<usize>> {
-        assert!(!separator.is_empty(), "a separator needs at least one byte");
+        separators: &(impl Separators + ?Sized),
+        search: &mut Search,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<Option<usize>>> {
         self.core.check_turning()?;
-        let mut from = 0;
+        let longest = each(separators).map(<[u8]>::len).max().unwrap_or_default();
         loop {
             let (found, length) = {
                 let inbox = self.inbox.borrow();
-                (inbox.find(separator, from), inbox.len())
+                (inbox.find_first(each(separators), search.from), inbox.len())
             };
+            // A separator that is not whole yet begins here at the earliest.
+            let rest = (length + 1).saturating_sub(longest);
             match found {
-                Some(end) if end <= limit => return Ok(Some(end)),
-                Some(_) => return Err(LimitOverrun { consumed: limit }.into()),
-                None if length > rest_limit => return Err(LimitOverrun { consumed: limit }.into()),
-                None => {}
+                Some((_, end)) if end <= search.limit => return Poll::Ready(Ok(Some(end))),
+                Some((consumed, _)) => return Poll::Ready(Err(LimitOverrun { consumed }.into())),
+                None if length > search.rest_limit => {
+                    return Poll::Ready(Err(LimitOverrun { consumed: rest }.into()));
+                }
+                None => search.from = rest,
             }
-            from = (length + 1).saturating_sub(separator.len());
-            if self.demand(length + 1).await? == Supply::Ended {
-                return Ok(None);
+            match self.poll_demand(length + 1, context)? {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Supply::Ended) => return Poll::Ready(Ok(None)),
+                Poll::Ready(Supply::Enough) => {}
             }
         }
     }
@@ -175,22 +201,42 @@ impl Stream {
 
     pub(crate) async fn read_until(
         self: &Rc<Self>,
-        separator: &[u8],
+        separators: &(impl Separators + ?Sized),
         limit: usize,
     ) -> io::Result<Vec<u8>> {
-        // After `limit` bytes without the separator it cannot end within them.
-        match self.separator_end(separator, limit, limit.saturating_sub(1)).await? {
+        let count = separators.count();
+        assert!(count > 0, "there is no separator to read until");
+        assert!(each(separators).all(|it| !it.is_empty()), "a separator needs at least one byte");
+        let _demand = Demand(self);
+        let mut search = Search::until(limit);
+        match poll_fn(|context| self.poll_separator(separators, &mut search, context)).await? {
             Some(end) => Ok(self.take(end)),
             None => Err(self.incomplete(None)),
         }
     }
 
-    pub(crate) async fn read_line(self: &Rc<Self>, limit: usize) -> io::Result<Vec<u8>> {
-        // A last line without its end may be as long as one with it.
-        match self.separator_end(b"\n", limit, limit).await? {
-            Some(end) => Ok(self.take(end)),
-            None => Ok(self.take(usize::MAX)),
+    /// Polls for a line, or what there is at the end of the input.
+    pub(super) fn poll_line(
+        self: &Rc<Self>,
+        search: &mut Search,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<Vec<u8>>> {
+        match self.poll_separator(b"\n", search, context)? {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(end) => Poll::Ready(Ok(self.take(end.unwrap_or(usize::MAX)))),
         }
+    }
+
+    pub(crate) async fn read_line(self: &Rc<Self>, limit: usize) -> io::Result<Vec<u8>> {
+        let _demand = Demand(self);
+        let mut search = Search::line(limit);
+        poll_fn(|context| self.poll_line(&mut search, context)).await
+    }
+
+    /// Whether the input has ended and all of it was read.
+    pub(crate) fn at_eof(&self) -> bool {
+        let inbox = self.inbox.borrow();
+        inbox.len() == 0 && inbox.end() == Some(End::Eof)
     }
 
     pub(crate) async fn read_to_end(self: &Rc<Self>, buffer: &mut Vec<u8>) -> io::Result<usize> {

@@ -144,6 +144,12 @@ impl Stream {
         &self.fd
     }
 
+    /// Whether writes are refused: after a shutdown, an abort or an error.
+    pub(crate) fn is_closing(&self) -> bool {
+        let outbox = self.outbox.borrow();
+        outbox.side != WriteSide::Open || outbox.error().is_some()
+    }
+
     pub(crate) fn core(&self) -> &Rc<Core> {
         &self.core
     }

@@ -11,7 +11,7 @@ use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 use super::TcpStream;
 use crate::driver::{Chunk, Segment};
-use crate::io::{Reader, Stream};
+use crate::io::{Lines, Reader, Separators, Stream};
 
 /// The reading direction of a stream, lent by [`TcpStream::split`].
 pub struct ReadHalf<'a>(&'a Rc<Stream>);

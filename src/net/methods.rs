@@ -48,24 +48,30 @@ macro_rules! read_methods {
             self.stream().read_exact(buffer).await
         }
 
-        /// Takes everything up to and including `separator`, at most `limit` bytes.
+        /// Takes everything up to and including the separator, at most `limit` bytes with it. Of
+        /// several separators the one that ends first counts; see
+        /// [`Separators`](crate::io::Separators).
         ///
         /// # Errors
         ///
         /// `UnexpectedEof` with [`IncompleteRead`](crate::io::IncompleteRead) inside if the input
-        /// ends before; `InvalidData` with [`LimitOverrun`](crate::io::LimitOverrun) inside if the
-        /// separator does not end within `limit` bytes, which then stay in the stream.
+        /// ends before; `InvalidData` with [`LimitOverrun`](crate::io::LimitOverrun) inside if no
+        /// separator ends within `limit` bytes, which then stay in the stream.
         ///
         /// # Panics
         ///
-        /// If the separator is empty.
+        /// If there is no separator, or an empty one.
         ///
         /// # Cancellation
         ///
         /// **Strict**: nothing is taken until the separator has come.
         #[doc(alias = "readuntil")]
-        pub async fn read_until(&mut self, separator: &[u8], limit: usize) -> io::Result<Vec<u8>> {
-            self.stream().read_until(separator, limit).await
+        pub async fn read_until(
+            &mut self,
+            separators: impl Separators,
+            limit: usize,
+        ) -> io::Result<Vec<u8>> {
+            self.stream().read_until(&separators, limit).await
         }
 
         /// Takes a line with its `\n`, at most `limit` bytes; without one if the input ends
@@ -82,6 +88,23 @@ macro_rules! read_methods {
         #[doc(alias = "readline")]
         pub async fn read_line(&mut self, limit: usize) -> io::Result<Vec<u8>> {
             self.stream().read_line(limit).await
+        }
+
+        /// The lines as a `Stream` of `futures`, each as [`read_line`](Self::read_line) takes it:
+        /// with its `\n`, at most `limit` bytes. It ends with the input, or after an error.
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: nothing is taken until a line is whole.
+        #[doc(alias = "__aiter__")]
+        pub fn lines(&mut self, limit: usize) -> Lines<'_> {
+            Lines::new(self.stream(), limit)
+        }
+
+        /// Whether the input has ended and all of it was read. An end that nobody has waited for is
+        /// not known of yet, and an error is no end.
+        pub fn at_eof(&self) -> bool {
+            self.stream().at_eof()
         }
 
         /// Appends everything up to the end of the input to `buffer`; the number of bytes.
@@ -155,6 +178,34 @@ macro_rules! write_methods {
             self.stream().write_owned(bytes.into())
         }
 
+        /// As [`write`](Self::write) of all the parts, one behind the other: other writers' bytes
+        /// never come in between.
+        ///
+        /// # Errors
+        ///
+        /// As [`write`](Self::write).
+        ///
+        /// # Cancellation
+        ///
+        /// **Strict**: one that is dropped while it waits has written none of the parts.
+        #[doc(alias = "write_vectored")]
+        pub fn writelines<P: AsRef<[u8]>>(
+            &self,
+            parts: impl IntoIterator<Item = P>,
+        ) -> impl Future<Output = io::Result<()>> {
+            let mut bytes = Vec::new();
+            for part in parts {
+                bytes.extend_from_slice(part.as_ref());
+            }
+            self.stream().write_owned(Segment::from(bytes))
+        }
+
+        /// Whether writes are refused: after [`shutdown`](Self::shutdown),
+        /// [`abort`](Self::abort), or an error.
+        pub fn is_closing(&self) -> bool {
+            self.stream().is_closing()
+        }
+
         /// Waits until everything written before is sent (is in the kernel's hands).
         ///
         /// # Errors
@@ -181,6 +232,7 @@ macro_rules! write_methods {
         /// **Strict**: the ending goes on; one that is dropped while it waits behind writes has not
         /// begun.
         #[doc(alias = "write_eof")]
+        #[doc(alias = "can_write_eof")]
         pub async fn shutdown(&self) -> io::Result<()> {
             self.stream().shutdown().await
         }
@@ -201,6 +253,8 @@ macro_rules! name_methods {
         /// # Errors
         ///
         /// The kernel's.
+        #[doc(alias = "get_extra_info")]
+        #[doc(alias = "sockname")]
         pub fn local_addr(&self) -> io::Result<SocketAddr> {
             let stream = self.stream();
             stream.core().driver.borrow_mut().local_address(stream.fd().raw())
@@ -211,6 +265,8 @@ macro_rules! name_methods {
         /// # Errors
         ///
         /// `NotConnected` if the peer is gone already.
+        #[doc(alias = "get_extra_info")]
+        #[doc(alias = "peername")]
         pub fn peer_addr(&self) -> io::Result<SocketAddr> {
             let stream = self.stream();
             stream.core().driver.borrow_mut().peer_address(stream.fd().raw())

@@ -16,7 +16,7 @@ use super::{Address, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
 use crate::executor::Core;
 use crate::executor::operation::{Operation, core_for};
-use crate::io::{Closed, Reader, Stream};
+use crate::io::{Closed, Lines, Reader, Separators, Stream};
 
 /// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
 ///
