@@ -274,8 +274,16 @@ impl Epoll {
         let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
         let mut event = libc::epoll_event { events: events as u32, u64: fd as u64 };
         let epoll = self.epoll.as_raw_fd();
-        // SAFETY: [plain-call] the event is valid.
-        check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+        let mut control = |operation| {
+            // SAFETY: [plain-call] the event is valid.
+            check(unsafe { libc::epoll_ctl(epoll, operation, fd, &raw mut event) })
+        };
+        match control(libc::EPOLL_CTL_ADD) {
+            // A duplicate of a closed descriptor kept its entry, and now has its number. Changing
+            // the entry tells anew what the socket is ready for.
+            Err(it) if it.kind() == io::ErrorKind::AlreadyExists => control(libc::EPOLL_CTL_MOD)?,
+            added => added?,
+        };
         self.record(fd).is_registered = true;
         Ok(())
     }
@@ -565,6 +573,28 @@ mod tests {
             }
             // A wait may be cut short once by the last timer, and never spins.
             assert!(enters <= 2, "{enters} enters for {wait_ns} ns");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_that_gets_the_number_of_its_closed_original_is_heard() {
+        let pools = Rc::new(Pools::new(&BufferConfig::default()).unwrap());
+        let mut driver = Epoll::new(&pools).unwrap();
+        let (socket, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let fd = socket.as_raw_fd();
+        let mut completions = Vec::new();
+        for index in 0..2 {
+            let op = Op::Receive { fd, group: Group::Small, multishot: false };
+            driver.push(Token::operation(index, 1), op, std::ptr::null_mut());
+            driver.enter(Wait::No).unwrap();
+            driver.reap(&mut completions);
+            assert!(completions.is_empty(), "there is nothing to receive yet");
+            std::io::Write::write_all(&mut peer, b"heard").unwrap();
+            driver.enter(Wait::Until(now_ns() + 5_000_000_000)).unwrap();
+            driver.reap(&mut completions);
+            assert_eq!(completions.pop().map(|it| it.result), Some(5), "round {index}");
+            // As if it was closed and a duplicate has its number: the same socket, a new record.
+            driver.forget(fd);
         }
     }
 }
