@@ -71,7 +71,9 @@ fn twenty_thousand_sends_pass_through_a_ring_of_two() {
     let is_ring = runtime.features().driver() == Driver::Uring;
     assert_eq!(stats.submissions >= sends, is_ring, "{stats:?}");
     assert_eq!(stats.submission_overflows > 0, is_ring, "{stats:?}");
-    assert!(stats.enters < sends * 3 / 4, "two sends an enter: {stats:?}");
+    // Two submissions an enter: sends, and receives where the kernel has none that stand.
+    let entries = if is_ring { stats.submissions } else { sends };
+    assert!(stats.enters < entries * 3 / 4, "two entries an enter: {stats:?}");
     assert!(stats.turns < sends && stats.polls < 3 * sends, "it spins: {stats:?}");
     assert_eq!(stats.lost_completions, 0);
 }
