@@ -4,6 +4,8 @@
 #[path = "support/hand.rs"]
 mod hand;
 
+#[path = "queue/comparing.rs"]
+mod comparing;
 #[path = "queue/crowds.rs"]
 mod crowds;
 #[path = "queue/joining.rs"]

@@ -348,7 +348,8 @@ mod tests {
         let first = Claim::new().unwrap();
         let (home, cell) = (first.home, std::ptr::from_ref(first.cell));
         drop(first);
-        let claims: Vec<_> = (0..CORES_MAX).map_while(|_| Claim::new().ok()).collect();
+        // Not all of them: other tests build runtimes meanwhile.
+        let claims: Vec<_> = (0..CORES_MAX / 4).map_while(|_| Claim::new().ok()).collect();
         let again = claims.iter().find(|claim| std::ptr::eq(claim.cell, cell));
         assert!(again.is_none_or(|again| again.home != home));
         assert!(claims.iter().all(|claim| claim.home != home));

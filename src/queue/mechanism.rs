@@ -49,6 +49,8 @@ pub(super) struct Mechanism<O> {
     /// Places that belong to putters which were granted one and did not run yet, and to slots.
     reserved: Cell<usize>,
     life: Cell<Life>,
+    /// Items are being compared or moved: nothing is granted meanwhile.
+    is_busy: Cell<bool>,
     getters: Waiters,
     putters: Waiters,
     unfinished: Rc<Unfinished>,
@@ -91,7 +93,7 @@ impl<O> Mechanism<O> {
     fn decide_put(&self) -> Verdict {
         if self.is_shut_down() {
             Verdict::Refused
-        } else if self.has_place() {
+        } else if self.has_place() && !self.is_busy.get() {
             self.reserved.set(self.reserved.get() + 1);
             Verdict::Granted
         } else {
@@ -102,7 +104,7 @@ impl<O> Mechanism<O> {
     /// Promises an item, if there is one.
     #[inline]
     fn decide_get(&self) -> Verdict {
-        if self.length.get() > self.promised.get() {
+        if self.length.get() > self.promised.get() && !self.is_busy.get() {
             self.promised.set(self.promised.get() + 1);
             Verdict::Granted
         } else if self.is_shut_down() && self.length.get() == 0 {
@@ -154,6 +156,7 @@ impl<O: Order> Mechanism<O> {
             promised: Cell::new(0),
             reserved: Cell::new(0),
             life: Cell::new(Life::Open),
+            is_busy: Cell::new(false),
             getters: Waiters::new(),
             putters: Waiters::new(),
             unfinished: Rc::new(Unfinished { count: Cell::new(0), joiners: Waiters::new() }),
@@ -191,7 +194,7 @@ impl<O: Order> Mechanism<O> {
         self.unfinished.count.set(self.unfinished.count.get() + 1);
         // Also if the comparison of two items panics.
         let _settle = Settle(self);
-        self.items.borrow_mut().push(item);
+        self.with_items(|items| items.push(item));
         Ok(())
     }
 
@@ -204,7 +207,7 @@ impl<O: Order> Mechanism<O> {
         self.promised.set(self.promised.get() - 1);
         self.length.set(self.length.get() - 1);
         let _settle = Settle(self);
-        let item = self.items.borrow_mut().pop();
+        let item = self.with_items(|items| items.pop());
         Ok(item.expect("a promised item is in the queue"))
     }
 
@@ -217,7 +220,10 @@ impl<O: Order> Mechanism<O> {
                 self.life.set(Life::Drained);
                 self.length.set(0);
                 self.promised.set(0);
-                dropped = self.items.borrow_mut().take();
+                // A comparison that shuts its own queue down leaves that to `with_items`.
+                if !self.is_busy.get() {
+                    dropped = self.items.borrow_mut().take();
+                }
             }
         }
         self.putters.refuse_all();
@@ -227,6 +233,30 @@ impl<O: Order> Mechanism<O> {
         // Fewer may be unfinished than were dropped if `task_done` was called too early.
         let _ = unfinished.done(count);
         drop(dropped);
+    }
+}
+
+impl<O: Order> Mechanism<O> {
+    /// Runs a step that may compare items, which is foreign code, as is the drop of an item if a
+    /// comparison panics. What that asks of the queue finds nothing free meanwhile, and waits.
+    #[inline]
+    fn with_items<T>(&self, step: impl FnOnce(&mut O) -> T) -> T {
+        self.is_busy.set(true);
+        let _busy = Busy(self);
+        step(&mut self.items.borrow_mut())
+    }
+}
+
+struct Busy<'a, O: Order>(&'a Mechanism<O>);
+
+impl<O: Order> Drop for Busy<'_, O> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.is_busy.set(false);
+        if self.0.life.get() == Life::Drained {
+            let left = self.0.items.borrow_mut().take();
+            drop(left);
+        }
     }
 }
 

@@ -359,7 +359,8 @@ queue! {
     /// A queue whose least item comes out first, and of equal ones that which was put first.
     ///
     /// Entries are often pairs of a priority and the thing itself. Items are compared while the
-    /// queue is at work: an `Ord` that puts into the queue it is in, or gets from it, panics.
+    /// queue is at work: an `Ord` that uses the queue it is in finds nothing free in it: it is
+    /// full to a put and empty to a get.
     ///
     /// ```
     /// use corio::queue::PriorityQueue;
