@@ -6,6 +6,8 @@ mod hand;
 
 #[path = "sync/barriers.rs"]
 mod barriers;
+#[path = "sync/channels.rs"]
+mod channels;
 #[path = "sync/conditions.rs"]
 mod conditions;
 #[path = "sync/crowds.rs"]

@@ -23,7 +23,6 @@
 
 mod blocking;
 pub mod broadcast;
-mod error;
 mod lock;
 pub mod mpsc;
 pub mod oneshot;
@@ -32,6 +31,8 @@ mod queue;
 mod ring;
 mod waiters;
 pub mod watch;
+
+use crate::sync::error;
 
 pub use broadcast::broadcast;
 pub use error::{RecvError, SendError, TryRecvError, TrySendError};

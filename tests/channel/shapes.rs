@@ -90,6 +90,9 @@ fn a_watched_value_changes_only_if_the_closure_says_so() {
     sender.send_modify(|value| value.push(2));
     assert_eq!((&*old, &*receiver.borrow()), (&vec![1], &vec![1, 2]));
     assert_eq!(poll_once(receiver.changed()), Some(Ok(())));
+    assert!(poll_once(receiver.wait_for(|value| value.len() > 2)).is_none());
+    sender.send_modify(|value| value.push(3));
+    assert_eq!(*poll_once(receiver.wait_for(|value| value.len() > 2)).unwrap().unwrap(), [1, 2, 3]);
     drop(receiver);
     assert!(sender.send(vec![]).is_err());
 }
