@@ -38,5 +38,7 @@ pub use broadcast::broadcast;
 pub use error::{RecvError, SendError, TryRecvError, TrySendError};
 pub use mpsc::mpsc;
 pub use oneshot::oneshot;
-pub use queue::{Item, Queue, Shutdown, Slot, TaskDoneError};
+pub use queue::{
+    Closed, Item, Queue, ShutDown, Shutdown, Slot, TaskDoneError, TryGetError, TryPutError,
+};
 pub use watch::watch;
