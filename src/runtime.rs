@@ -171,6 +171,7 @@ pub struct Builder {
     seed: Option<u64>,
     grace: Duration,
     linger: Duration,
+    eager_tasks: bool,
     pin: Option<usize>,
     blocking_threads: Option<usize>,
     blocking_keep_alive: Duration,
@@ -187,6 +188,7 @@ impl Default for Builder {
             seed: None,
             grace: Duration::from_millis(250),
             linger: Duration::from_millis(400),
+            eager_tasks: false,
             pin: None,
             blocking_threads: None,
             blocking_keep_alive: Duration::from_secs(10),
@@ -302,6 +304,16 @@ impl Builder {
         self
     }
 
+    /// Polls each task that is spawned once inside of its spawn, before that returns, unless its
+    /// [`task::Builder`](crate::task::Builder) says otherwise; false by default. What a task starts
+    /// with then runs before what follows its spawn.
+    #[doc(alias = "eager_task_factory")]
+    #[doc(alias = "set_task_factory")]
+    pub fn eager_tasks(mut self, eager: bool) -> Builder {
+        self.eager_tasks = eager;
+        self
+    }
+
     /// Hears of what nobody waited for: a panic in a detached task, a write that failed after its
     /// stream was dropped. By default that is a line on standard error.
     #[doc(alias = "set_exception_handler")]
@@ -335,6 +347,7 @@ impl Builder {
             seed: self.seed,
             grace: self.grace,
             linger: self.linger,
+            eager_tasks: self.eager_tasks,
             workers: WorkersConfig {
                 count_max: self.blocking_threads.unwrap_or((cpu_count + 4).min(32)),
                 keep_alive: self.blocking_keep_alive,

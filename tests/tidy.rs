@@ -56,6 +56,7 @@ const FLOORS: &[Floor] = &[
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
     ("task", "time", "a grace limit is a sleep"),
+    ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
 ];

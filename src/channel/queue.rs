@@ -143,7 +143,7 @@ impl<T> State<T> {
 ///     let queue = queue.clone();
 ///     move || {
 ///         corio::run(async move {
-///             while let Some(number) = queue.get_tracked().await {
+///             while let Ok(number) = queue.get_tracked().await {
 ///                 println!("consumed {}", *number);
 ///             } // The end of `number` is its `task_done`.
 ///         })

@@ -68,6 +68,7 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     pub(crate) grace: Duration,
     pub(crate) linger: Duration,
+    pub(crate) eager_tasks: bool,
     pub(crate) workers: WorkersConfig,
     pub(crate) unhandled: UnhandledHook,
 }
@@ -133,6 +134,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     grace: Duration,
     linger: Duration,
+    /// Tasks are polled once inside of their spawn.
+    pub(crate) eager_tasks: bool,
     unhandled: UnhandledHook,
 }
 
@@ -253,6 +256,7 @@ impl Core {
             counters: Counters::default(),
             grace: config.grace,
             linger: config.linger,
+            eager_tasks: config.eager_tasks,
             unhandled: config.unhandled,
         });
         Ok(core)

@@ -103,6 +103,14 @@ impl Header {
         is_live
     }
 
+    /// Has the end of the task told to the observer that is made of the one it had.
+    pub(crate) fn observe_too(
+        &self,
+        make: impl FnOnce(Option<Rc<dyn Observe>>) -> Rc<dyn Observe>,
+    ) {
+        self.observer.set(Some(make(self.observer.take())));
+    }
+
     pub(crate) fn name(&self) -> Option<Rc<str>> {
         let name = self.name.take();
         self.name.set(name.clone());

@@ -103,6 +103,18 @@ impl<T> JoinHandle<T> {
         self.header().phase.get() == Phase::Finished
     }
 
+    /// Takes the outcome if the task has ended and nobody took it. Awaiting the handle afterwards
+    /// panics.
+    #[doc(alias = "result")]
+    #[doc(alias = "exception")]
+    pub fn try_join(&mut self) -> Option<Result<T, JoinError>> {
+        if self.is_taken || !self.is_finished() {
+            return None;
+        }
+        self.leave_scope();
+        Some(self.take())
+    }
+
     /// The task's number, unique on its core.
     pub fn id(&self) -> u64 {
         self.header().id

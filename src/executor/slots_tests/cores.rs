@@ -33,6 +33,7 @@ fn config(heard: &Heard) -> Config {
         seed: Some(1),
         grace: Duration::from_millis(20),
         linger: Duration::from_millis(20),
+        eager_tasks: false,
         workers: WorkersConfig {
             count_max: 1,
             keep_alive: Duration::from_secs(1),
