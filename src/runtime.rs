@@ -67,6 +67,7 @@ impl Runtime {
     }
 
     /// Settings for a runtime.
+    #[doc(alias = "new_event_loop")]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -108,6 +109,7 @@ impl Runtime {
     /// once more to end, and are left behind and reported. Streams that were dropped with unsent
     /// data get the linger limit to send it. All operations are cancelled and reaped; what the
     /// kernel does not let go of is leaked.
+    #[doc(alias = "shutdown_default_executor")]
     pub fn close(self) -> CloseReport {
         self.core.close()
     }
@@ -208,6 +210,8 @@ impl Builder {
 
     /// The kernel interface under the loop. By default io_uring, and epoll where that is
     /// unavailable; the environment's `CORIO_DRIVER=uring` or `epoll` has the last word.
+    #[doc(alias = "EventLoop")]
+    #[doc(alias = "SelectorEventLoop")]
     pub fn driver(mut self, driver: Driver) -> Builder {
         self.driver = Some(driver);
         self

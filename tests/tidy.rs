@@ -284,6 +284,17 @@ const MACHINE_PATHS: &[&str] =
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 const MANIFESTS: &[&str] = &["Cargo.toml", "runtime-macros/Cargo.toml"];
 
+/// The page of asyncio's names, and those among them that lead to no item.
+const NAMES: &str = "docs/ASYNCIO.md";
+const NAMES_WITHOUT_ITEM: &[Excuse] = &[
+    ("except", "a word of the language"),
+    ("raise", "a word of the language"),
+    ("async", "a word of the language"),
+    ("partial", "a field of the error beside it"),
+    ("LifoQueue", "an item of that name, made by a macro"),
+    ("PriorityQueue", "an item of that name, made by a macro"),
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -371,4 +382,9 @@ fn no_machine_is_named() {
 #[test]
 fn dependencies_have_reasons() {
     assert_none(rules::dependency_reasons(tree(), MANIFESTS, ARCHITECTURE, architecture()));
+}
+
+#[test]
+fn asyncio_names_are_found() {
+    assert_none(rules::aliases(tree(), NAMES, NAMES_WITHOUT_ITEM));
 }

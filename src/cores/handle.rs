@@ -69,6 +69,7 @@ impl CoreHandle {
     ///
     /// If no runtime runs on this thread.
     #[doc(alias = "get_running_loop")]
+    #[doc(alias = "get_event_loop")]
     #[track_caller]
     pub fn current() -> CoreHandle {
         CoreHandle::of(&Core::current())
@@ -300,6 +301,7 @@ fn report<T>(core: &Core, unclaimed: Option<Result<T, JoinError>>) {
 ///
 /// Polling it panics if it was ready before.
 #[must_use = "dropping it detaches the task"]
+#[doc(alias = "wrap_future")]
 pub struct RemoteHandle<T> {
     remote: Arc<Remote<T>>,
     address: Address,
