@@ -46,8 +46,9 @@ use crate::executor::{Core, contain, dispose, report_job_panic_without_core};
 /// runs, one that has is asked by its flag, [`is_cancelled`], and its value is dropped. Use
 /// [`detach`](BlockingHandle::detach) for a job that nobody waits for.
 ///
-/// When the runtime closes, jobs that have not begun are cancelled. Running ones are asked to end
-/// and waited for up to the grace limit; then they are left behind, and told of.
+/// When the runtime closes, running jobs are asked to end, together with the tasks, and waited for
+/// up to the grace limit; then they are left behind, and told of. Those that have not begun by the
+/// end of the tasks are cancelled.
 ///
 /// # Panics
 ///

@@ -104,11 +104,11 @@ impl Runtime {
 
     /// Ends the runtime in bounded time, and says what that took.
     ///
-    /// New tasks are refused. Running ones are asked to end; those that have not by the grace limit
-    /// are dropped. Blocking jobs that have not begun never run; those that run get the grace limit
-    /// once more to end, and are left behind and reported. Streams that were dropped with unsent
-    /// data get the linger limit to send it. All operations are cancelled and reaped; what the
-    /// kernel does not let go of is leaked.
+    /// New tasks are refused. Running ones are asked to end, as are blocking jobs that run. At the
+    /// grace limit, tasks that have not ended are dropped, and such jobs are left behind and
+    /// reported. Blocking jobs that have not begun by the end of the tasks never run. Streams that
+    /// were dropped with unsent data get the linger limit to send it. All operations are cancelled
+    /// and reaped; what the kernel does not let go of is leaked.
     #[doc(alias = "shutdown_default_executor")]
     pub fn close(self) -> CloseReport {
         self.core.close()
@@ -273,7 +273,7 @@ impl Builder {
         self
     }
 
-    /// How long tasks have to end when the runtime closes: 250 ms by default.
+    /// How long tasks and blocking jobs have to end when the runtime closes: 250 ms by default.
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = grace;
         self
