@@ -41,6 +41,7 @@ impl Core {
                 background,
                 has_handle: Cell::new(!background),
                 drop_panicked: Cell::new(false),
+                was_cancelled: Cell::new(false),
                 joiner: RefCell::default(),
                 observer: Cell::default(),
                 scope: OnceCell::new(),
@@ -103,6 +104,13 @@ impl Core {
     pub(crate) fn run_now(self: &Rc<Core>, task: Rc<dyn AnyTask>) {
         self.tasks.borrow_mut().unqueue_newest(task.header().ticket);
         self.run_task(task);
+    }
+
+    /// As above, on a runtime whose tasks start at once.
+    pub(crate) fn run_now_if_eager<F: Future + 'static>(self: &Rc<Core>, task: &Rc<Task<F>>) {
+        if self.eager_tasks {
+            self.run_now(Rc::<Task<F>>::clone(task));
+        }
     }
 
     /// The tasks that have not ended, without the runtime's own.

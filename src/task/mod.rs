@@ -68,9 +68,7 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future, Location::caller(), false);
-    if core.eager_tasks {
-        core.run_now(Rc::<Task<F>>::clone(&task));
-    }
+    core.run_now_if_eager(&task);
     JoinHandle::new(task, &core)
 }
 

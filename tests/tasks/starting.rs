@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corio::context::{Context, ContextVar};
-use corio::task::{Builder, race_staggered};
-use corio::{Runtime, sleep, spawn, timeout, yield_now};
+use corio::task::{Builder, as_completed, race_staggered};
+use corio::{Runtime, TaskGroup, gather, shield, sleep, spawn, timeout, yield_now};
+use futures_util::StreamExt;
 
 use crate::{OnDrop, PATIENCE};
 
@@ -35,6 +36,40 @@ fn a_runtime_may_poll_every_task_inside_of_its_spawn() {
         assert!(!later.is_finished(), "a task's own word counts more");
         assert_eq!(later.await.unwrap(), 8);
     });
+}
+
+#[corio::test]
+fn what_makes_tasks_of_futures_starts_them_as_their_runtime_says() {
+    for eager in [true, false] {
+        let runtime = Runtime::builder().eager_tasks(eager).build().unwrap();
+        runtime.block_on(async {
+            let steps = Rc::new(Cell::new(0));
+            let step = || {
+                let steps = Rc::clone(&steps);
+                async move {
+                    steps.set(steps.get() + 1);
+                    Ok::<_, &str>(steps.get())
+                }
+            };
+            let begun = |count| if eager { count } else { 0 };
+            let group = TaskGroup::new();
+            group.spawn(step());
+            assert_eq!((steps.take(), group.len()), (begun(1), usize::from(!eager)));
+            group.join().await.unwrap();
+            steps.set(0);
+            let gathered = gather([step(), step()]);
+            assert_eq!(steps.get(), begun(2));
+            assert_eq!(gathered.await, Ok(vec![1, 2]));
+            steps.set(0);
+            let completed = as_completed([step(), step(), step()]);
+            assert_eq!(steps.get(), begun(3));
+            assert_eq!(completed.collect::<Vec<_>>().await, [Ok(1), Ok(2), Ok(3)]);
+            steps.set(0);
+            let shielded = shield(step());
+            assert_eq!(steps.get(), begun(1));
+            assert_eq!(shielded.await.unwrap(), Ok(1));
+        });
+    }
 }
 
 #[corio::test]
