@@ -4,6 +4,8 @@
 #[path = "support/hand.rs"]
 mod hand;
 
+#[path = "sync/asyncio.rs"]
+mod asyncio;
 #[path = "sync/barriers.rs"]
 mod barriers;
 #[path = "sync/channels.rs"]
