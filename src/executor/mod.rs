@@ -40,7 +40,7 @@ use std::time::Duration;
 pub use join_error::JoinError;
 pub use report::Unhandled;
 pub(crate) use report::{
-    UnhandledHook, contain, dispose, orphaned_job_panicked, print, print_line, print_start_error,
+    UnhandledHook, contain, orphaned_job_panicked, print, print_line, print_start_error,
     report_job_panic_without_core,
 };
 pub use teardown::CloseReport;
