@@ -242,6 +242,8 @@ impl<M, T> Starter<M, T> {
         if !task.header().observe(Rc::<End<F>>::clone(&end)) {
             end.ended(core, true);
         }
+        let task: Rc<dyn AnyTask> = task;
+        core.announce(&task);
     }
 }
 

@@ -100,19 +100,6 @@ impl Core {
         task
     }
 
-    /// Polls a task that was just spawned, inside of the poll that spawned it.
-    pub(crate) fn run_now(self: &Rc<Core>, task: Rc<dyn AnyTask>) {
-        self.tasks.borrow_mut().unqueue_newest(task.header().ticket);
-        self.run_task(task);
-    }
-
-    /// As above, on a runtime whose tasks start at once.
-    pub(crate) fn run_now_if_eager<F: Future + 'static>(self: &Rc<Core>, task: &Rc<Task<F>>) {
-        if self.eager_tasks {
-            self.run_now(Rc::<Task<F>>::clone(task));
-        }
-    }
-
     /// The tasks that have not ended, without the runtime's own.
     pub(crate) fn live_tasks(&self) -> Vec<Rc<dyn AnyTask>> {
         let all = self.tasks.borrow().all();

@@ -194,7 +194,7 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future.into_future(), Location::caller(), false);
-    core.run_now_if_eager(&task);
+    core.spawned(&task, None);
     Shielded { handle: JoinHandle::new(task, &core) }
 }
 

@@ -61,7 +61,7 @@ where
         if !task.header().observe(Rc::<Arrival>::clone(&arrival)) {
             arrival.ended(&core, true);
         }
-        core.run_now_if_eager(&task);
+        core.spawned(&task, None);
         handles.push(Some(JoinHandle::new(task, &core)));
     }
     AsCompleted { left: handles.len(), handles, arrivals }

@@ -68,7 +68,7 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future, Location::caller(), false);
-    core.run_now_if_eager(&task);
+    core.spawned(&task, None);
     JoinHandle::new(task, &core)
 }
 
@@ -153,9 +153,7 @@ impl Builder {
         if let Some(context) = self.context {
             task.header().context.swap(context.place());
         }
-        if self.eager.unwrap_or(core.eager_tasks) {
-            core.run_now(Rc::<Task<F>>::clone(task));
-        }
+        core.spawned(task, self.eager);
     }
 }
 
@@ -167,7 +165,7 @@ pub struct TaskRef {
 }
 
 impl TaskRef {
-    fn new(task: Rc<dyn AnyTask>, core: Weak<Core>) -> TaskRef {
+    pub(crate) fn new(task: Rc<dyn AnyTask>, core: Weak<Core>) -> TaskRef {
         TaskRef { task, core }
     }
 
