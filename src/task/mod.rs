@@ -158,6 +158,7 @@ impl Builder {
 }
 
 /// A task, seen from outside: who it is, and a way to ask it to end.
+#[doc(alias = "AbortHandle")]
 #[derive(Clone)]
 pub struct TaskRef {
     task: Rc<dyn AnyTask>,
