@@ -120,7 +120,7 @@ const BANS: &[Ban] = &[
         word: "std::time::Instant",
         instead: "write `crate::time::Instant`",
         within: &["src/"],
-        except: &[],
+        except: &[("src/compat/hyper.rs", "hyper's deadlines are std's")],
         reach: Reach::Product,
     },
     Ban {
