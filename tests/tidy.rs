@@ -11,6 +11,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+#[path = "tidy/asyncio.rs"]
+mod asyncio;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -389,4 +391,9 @@ fn dependencies_have_reasons() {
 #[test]
 fn asyncio_names_are_found() {
     assert_none(rules::aliases(tree(), NAMES, NAMES_WITHOUT_ITEM));
+}
+
+#[test]
+fn asyncio_names_are_answered_for() {
+    assert_none(rules::answers(tree(), NAMES, asyncio::NAMES));
 }

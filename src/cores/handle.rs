@@ -45,6 +45,7 @@ use crate::time::Elapsed;
 /// assert_eq!(task.await.unwrap(), 7);
 /// # });
 /// ```
+#[doc(alias = "Handle")]
 #[derive(Clone, Copy)]
 pub struct CoreHandle {
     address: Address,
@@ -95,6 +96,7 @@ impl CoreHandle {
     /// Dropping the handle detaches the task. On a core that has ended, or ends before the task
     /// does, the handle says `is_cancelled`.
     #[doc(alias = "run_coroutine_threadsafe")]
+    #[doc(alias = "spawn_on")]
     #[track_caller]
     pub fn spawn<M, F>(&self, make: M) -> RemoteHandle<F::Output>
     where
@@ -242,6 +244,8 @@ impl<M, T> Starter<M, T> {
         if !task.header().observe(Rc::<End<F>>::clone(&end)) {
             end.ended(core, true);
         }
+        let task: Rc<dyn AnyTask> = task;
+        core.announce(&task);
     }
 }
 
