@@ -61,6 +61,7 @@ const SIDEWAYS: &[Sideways] = &[
     ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
+    ("http", "compat", "hyper's connections run on its bridge"),
 ];
 
 /// The only files that hold `unsafe`.
@@ -114,6 +115,7 @@ const BANS: &[Ban] = &[
         within: &["src/"],
         except: &[
             ("src/time/", "corio's own Instant, which asks the driver"),
+            ("src/http/", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,
@@ -122,7 +124,7 @@ const BANS: &[Ban] = &[
         word: "std::time::Instant",
         instead: "write `crate::time::Instant`",
         within: &["src/"],
-        except: &[],
+        except: &[("src/compat/hyper.rs", "hyper's deadlines are std's")],
         reach: Reach::Product,
     },
     Ban {
