@@ -27,6 +27,7 @@ mod error;
 mod lock;
 pub mod mpsc;
 pub mod oneshot;
+mod patience;
 mod place;
 mod queue;
 mod ring;
