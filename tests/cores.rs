@@ -1,5 +1,8 @@
 //! Many cores: calls and tasks from any thread, started together, ended together.
 
+#[path = "cores/sharded.rs"]
+mod sharded;
+
 use std::cell::Cell;
 use std::future::pending;
 use std::pin::pin;
