@@ -55,6 +55,7 @@ const FLOORS: &[Floor] = &[
 /// What may be named on the same floor, or, from floor 5, below the public floors.
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
+    ("fs", "io", "a read that is cut off says so as those of streams do"),
     ("task", "time", "a grace limit is a sleep"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
@@ -67,6 +68,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/driver/epoll.rs", "system calls with payloads"),
     ("src/driver/trial.rs", "the ring's set-up and its trials, before any payload exists"),
     ("src/driver/probe/", "trials: operations with memory that is lent to them, registrations"),
+    ("src/driver/files/", "system calls with payloads, and aligned memory"),
     ("src/driver/payload.rs", "memory that the kernel reads and writes"),
     ("src/driver/buffers.rs", "the pool's mapping, which kernel and chunks share"),
     ("src/driver/address.rs", "the kernel's socket addresses, whose length tells their type"),
@@ -126,7 +128,10 @@ const BANS: &[Ban] = &[
         word: "SystemTime",
         instead: "ask the driver for the time, so that a simulation can answer",
         within: &["src/"],
-        except: &[("src/bin/corio/http/answers.rs", "an answer of HTTP tells the date")],
+        except: &[
+            ("src/bin/corio/http/answers.rs", "an answer of HTTP tells the date"),
+            ("src/fs/metadata.rs", "times that are kept with files, and no clock"),
+        ],
         reach: Reach::Product,
     },
     Ban {

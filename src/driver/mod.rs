@@ -27,6 +27,7 @@ mod cpus;
 mod environment;
 mod epoll;
 mod features;
+mod files;
 mod payload;
 mod prefetch;
 mod probe;
@@ -42,8 +43,9 @@ pub(crate) mod fake;
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::task::Waker;
 
 pub(crate) use address::Address;
 pub(crate) use bell::{Bell, open_signals, read_signal};
@@ -56,6 +58,12 @@ pub(crate) use cpus::CpuSet;
 pub use environment::{Container, Environment, Limit};
 use epoll::Epoll;
 pub use features::{Feature, FeatureState, Features};
+pub use files::{Advice, AlignedBuffer};
+pub(crate) use files::{
+    AllocateMode, FileOp, HERE, Helpers, LinkFlags, LockKind, Memories, Memory, OpenHow, Paths,
+    RawEntry, Status, StatusFlags, StatusPlace, entries, is_about_links, is_cancelled, is_no_copy,
+    is_without_positions, kind, memory_of,
+};
 pub use payload::Segment;
 pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
 pub(crate) use prefetch::prefetch;
@@ -144,6 +152,8 @@ pub(crate) enum Op {
     Send { fd: RawFd },
     /// Payload none; completes when the descriptor is readable.
     Poll { fd: RawFd, multishot: bool },
+    /// See there.
+    File(FileOp),
 }
 
 /// What came back of an operation.
@@ -180,8 +190,8 @@ pub(crate) struct DriverStats {
 
 /// The driver of one core, chosen at start. One branch a call, no `dyn`, no generics above it.
 pub(crate) enum AnyDriver {
-    Uring(Box<Uring>),
-    Epoll(Box<Epoll>),
+    Uring(Box<Uring>, Helpers),
+    Epoll(Box<Epoll>, Helpers),
     #[cfg(test)]
     Fake(Box<fake::Fake>),
     /// After teardown: what still closes a descriptor does so by system call.
@@ -200,21 +210,56 @@ impl AnyDriver {
     /// until the operation's last completion was reaped: `[slot-keeps-memory]`.
     #[allow(unsafe_code)] // The seam's one unsafe function: the kernel will use the payload.
     pub(crate) unsafe fn push(&mut self, token: Token, op: Op, payload: *mut Payload) {
+        if let Op::File(op) = op
+            && let Some(helpers) = self.helpers_for(op)
+        {
+            // SAFETY: [slot-keeps-memory] the payload is not in flight yet, so ours to look at.
+            return helpers.push(token, op, unsafe { &mut *payload });
+        }
         match self {
             // SAFETY: [slot-keeps-memory], promised by our caller.
-            AnyDriver::Uring(uring) => unsafe { uring.push(token, op, payload) },
-            AnyDriver::Epoll(epoll) => epoll.push(token, op, payload),
+            AnyDriver::Uring(uring, _) => unsafe { uring.push(token, op, payload) },
+            AnyDriver::Epoll(epoll, _) => epoll.push(token, op, payload),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.push(token, op, payload),
             AnyDriver::Closed => unreachable!("slots refuse operations of a closed core"),
         }
     }
 
+    /// The threads that do what would block, and the kernel does not do on its own.
+    pub(crate) fn employ(&mut self, workers: Workers, core: Waker) {
+        if let Some(helpers) = self.helpers() {
+            helpers.employ(workers, core);
+        }
+    }
+
+    fn helpers(&mut self) -> Option<&mut Helpers> {
+        match self {
+            AnyDriver::Uring(_, helpers) | AnyDriver::Epoll(_, helpers) => Some(helpers),
+            _ => None,
+        }
+    }
+
+    /// The helpers, if this operation is theirs.
+    fn helpers_for(&mut self, op: FileOp) -> Option<&mut Helpers> {
+        match self {
+            AnyDriver::Uring(uring, helpers) => {
+                let is_rings = op.feature().is_some_and(|feature| uring.features().has(feature));
+                (!is_rings).then_some(helpers)
+            }
+            AnyDriver::Epoll(_, helpers) => Some(helpers),
+            _ => None,
+        }
+    }
+
     /// Asks for the end of an operation. It still completes.
     pub(crate) fn cancel(&mut self, token: Token) {
+        if self.helpers().is_some_and(|helpers| helpers.cancel(token)) {
+            return;
+        }
         match self {
-            AnyDriver::Uring(uring) => uring.cancel(token),
-            AnyDriver::Epoll(epoll) => epoll.cancel(token),
+            AnyDriver::Uring(uring, _) => uring.cancel(token),
+            AnyDriver::Epoll(epoll, _) => epoll.cancel(token),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.cancel(token),
             AnyDriver::Closed => {}
@@ -224,9 +269,9 @@ impl AnyDriver {
     /// Takes an unsent cancel of a completed operation out of the overflow queue.
     pub(crate) fn forget_cancel(&mut self, token: Token) {
         match self {
-            AnyDriver::Uring(uring) => uring.forget_cancel(token),
+            AnyDriver::Uring(uring, _) => uring.forget_cancel(token),
             // A cancel takes effect at once there.
-            AnyDriver::Epoll(_) => {}
+            AnyDriver::Epoll(..) => {}
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.forget_cancel(token),
             AnyDriver::Closed => {}
@@ -235,9 +280,11 @@ impl AnyDriver {
 
     /// Submits what was pushed and waits, in one system call.
     pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let has_news = self.helpers().is_some_and(|helpers| helpers.has_news());
+        let wait = if has_news { Wait::No } else { wait };
         match self {
-            AnyDriver::Uring(uring) => uring.enter(wait),
-            AnyDriver::Epoll(epoll) => epoll.enter(wait),
+            AnyDriver::Uring(uring, _) => uring.enter(wait),
+            AnyDriver::Epoll(epoll, _) => epoll.enter(wait),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.enter(wait),
             AnyDriver::Closed => Ok(()),
@@ -246,9 +293,12 @@ impl AnyDriver {
 
     /// Copies the completions out; true if none is left that this thread could see.
     pub(crate) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
+        if let Some(helpers) = self.helpers() {
+            helpers.reap(completions);
+        }
         match self {
-            AnyDriver::Uring(uring) => uring.reap(completions),
-            AnyDriver::Epoll(epoll) => epoll.reap(completions),
+            AnyDriver::Uring(uring, _) => uring.reap(completions),
+            AnyDriver::Epoll(epoll, _) => epoll.reap(completions),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.reap(completions),
             AnyDriver::Closed => true,
@@ -257,9 +307,12 @@ impl AnyDriver {
 
     /// Whether an `enter` without waiting would bring something: a look at shared memory.
     pub(crate) fn has_news(&mut self) -> bool {
+        if self.helpers().is_some_and(|helpers| helpers.has_news()) {
+            return true;
+        }
         match self {
-            AnyDriver::Uring(uring) => uring.has_news(),
-            AnyDriver::Epoll(epoll) => epoll.has_news(),
+            AnyDriver::Uring(uring, _) => uring.has_news(),
+            AnyDriver::Epoll(epoll, _) => epoll.has_news(),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.has_news(),
             AnyDriver::Closed => false,
@@ -269,8 +322,8 @@ impl AnyDriver {
     /// Whether operations were pushed that the kernel has not taken yet.
     pub(crate) fn has_unsubmitted(&mut self) -> bool {
         match self {
-            AnyDriver::Uring(uring) => uring.has_unsubmitted(),
-            AnyDriver::Epoll(epoll) => epoll.has_unsubmitted(),
+            AnyDriver::Uring(uring, _) => uring.has_unsubmitted(),
+            AnyDriver::Epoll(epoll, _) => epoll.has_unsubmitted(),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.has_unsubmitted(),
             AnyDriver::Closed => false,
@@ -279,8 +332,8 @@ impl AnyDriver {
 
     pub(crate) fn stats(&self) -> DriverStats {
         match self {
-            AnyDriver::Uring(uring) => uring.stats(),
-            AnyDriver::Epoll(epoll) => epoll.stats(),
+            AnyDriver::Uring(uring, _) => uring.stats(),
+            AnyDriver::Epoll(epoll, _) => epoll.stats(),
             #[cfg(test)]
             AnyDriver::Fake(_) => DriverStats::default(),
             AnyDriver::Closed => DriverStats::default(),
@@ -297,16 +350,36 @@ impl AnyDriver {
         }
     }
 
+    /// Reads what lies in the page cache, at once: the count, or `-EAGAIN` for what has to be
+    /// waited for.
+    pub(crate) fn read_now(
+        &mut self,
+        fd: RawFd,
+        position: u64,
+        memory: &mut Memory,
+        length: usize,
+    ) -> i32 {
+        match self {
+            // Under test nothing is read past the fake.
+            #[cfg(test)]
+            AnyDriver::Fake(_) => -libc::EAGAIN,
+            _ => files::read_now(fd, position, memory, length),
+        }
+    }
+
     /// Closes a descriptor, as the last act of the last holder of an [`Fd`].
     fn close(&mut self, fd: RawFd) {
         // Closing a socket never blocks, and costs less as a plain call than a submission with its
         // completion.
-        if let AnyDriver::Epoll(epoll) = self {
+        if let AnyDriver::Epoll(epoll, _) = self {
             epoll.forget(fd);
         }
         socket::close(fd);
     }
 }
+
+/// The number of a descriptor that was handed over.
+const NOBODYS: RawFd = -1;
 
 /// A descriptor that slots and resources share by `Rc`; the last holder closes it.
 ///
@@ -326,6 +399,15 @@ impl Fd {
     pub(crate) fn raw(&self) -> RawFd {
         self.raw
     }
+
+    /// Takes the descriptor out, if this is its last holder.
+    #[allow(unsafe_code)] // Hands ownership over.
+    pub(crate) fn release(this: Rc<Fd>) -> Result<OwnedFd, Rc<Fd>> {
+        let mut fd = Rc::try_unwrap(this)?;
+        let raw = std::mem::replace(&mut fd.raw, NOBODYS);
+        // SAFETY: [fd-is-ours] this was the last holder, and it closes nothing any more.
+        Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+    }
 }
 
 impl AsFd for Fd {
@@ -338,6 +420,9 @@ impl AsFd for Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
+        if self.raw == NOBODYS {
+            return;
+        }
         match self.driver.try_borrow_mut() {
             Ok(mut driver) => driver.close(self.raw),
             Err(_) => socket::close(self.raw),
