@@ -62,6 +62,7 @@ pub mod sync;
 
 pub mod queue;
 
+pub mod fs;
 pub mod io;
 pub mod net;
 pub mod signal;

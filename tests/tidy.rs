@@ -57,6 +57,7 @@ const FLOORS: &[Floor] = &[
 /// What may be named on the same floor, or, from floor 5, below the public floors.
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
+    ("fs", "io", "a read that is cut off says so as those of streams do"),
     ("task", "time", "a grace limit is a sleep"),
     ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
@@ -71,6 +72,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/driver/epoll.rs", "system calls with payloads"),
     ("src/driver/trial.rs", "the ring's set-up and its trials, before any payload exists"),
     ("src/driver/probe/", "trials: operations with memory that is lent to them, registrations"),
+    ("src/driver/files/", "system calls with payloads, and aligned memory"),
     ("src/driver/payload.rs", "memory that the kernel reads and writes"),
     ("src/driver/buffers.rs", "the pool's mapping, which kernel and chunks share"),
     ("src/driver/address.rs", "the kernel's socket addresses, whose length tells their type"),
@@ -96,6 +98,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
+    ("benches/peers/src/channels/floors.rs", "a yardstick without corio: threads by hand"),
     ("benches/idle_memory.rs", "an allocator that counts"),
     ("benches/peers/src/channels/floors.rs", "a yardstick without corio: eventfd and ring by hand"),
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
@@ -133,7 +136,10 @@ const BANS: &[Ban] = &[
         word: "SystemTime",
         instead: "ask the driver for the time, so that a simulation can answer",
         within: &["src/"],
-        except: &[("src/bin/corio/http/answers.rs", "an answer of HTTP tells the date")],
+        except: &[
+            ("src/bin/corio/http/answers.rs", "an answer of HTTP tells the date"),
+            ("src/fs/metadata.rs", "times that are kept with files, and no clock"),
+        ],
         reach: Reach::Product,
     },
     Ban {

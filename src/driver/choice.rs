@@ -14,7 +14,7 @@ use super::epoll::Epoll;
 use super::refusal;
 use super::trial::RingSize;
 use super::uring::Uring;
-use super::{AnyDriver, Features, Pools};
+use super::{AnyDriver, Features, Helpers, Pools};
 
 /// The kernel interface under the loop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,13 +115,17 @@ fn best(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
 fn uring(size: RingSize, pools: &Rc<Pools>) -> io::Result<Choice> {
     let uring = Uring::new(size, pools)?;
     let features = *uring.features();
-    Ok(Choice { driver: AnyDriver::Uring(Box::new(uring)), features, fell_back: None })
+    Ok(Choice {
+        driver: AnyDriver::Uring(Box::new(uring), Helpers::default()),
+        features,
+        fell_back: None,
+    })
 }
 
 fn epoll(pools: &Rc<Pools>, fell_back: Option<io::Error>) -> io::Result<Choice> {
     let epoll =
         Epoll::new(pools).map_err(|error| refusal::explain_epoll(error, fell_back.as_ref()))?;
-    let driver = AnyDriver::Epoll(Box::new(epoll));
+    let driver = AnyDriver::Epoll(Box::new(epoll), Helpers::default());
     Ok(Choice { driver, features: Features::epoll(), fell_back })
 }
 

@@ -1,8 +1,7 @@
 //! The epoll driver: the same operations where io_uring is refused.
 //!
-//! An operation is tried; if it would block it waits for an event of its descriptor and is tried
-//! again. Events are edges, so what an edge said is remembered: a direction is *ready* until a call
-//! on it would have blocked.
+//! An operation is tried; if it would block it waits for an event of its descriptor, then is tried
+//! again. Events are edges: a direction is *ready* until a call on it would have blocked.
 //!
 //! ```text
 //!             push                    tried: would block              edge
@@ -12,13 +11,13 @@
 //!             completed (a multishot stays queued, and completes again)
 //! ```
 //!
-//! There is one record for each descriptor, made by its first operation and removed by its close.
-//! A record holds a queue for each direction; only the front is tried, so operations of one
-//! direction complete in order. A multishot gets one round in a turn, and then makes way.
+//! There is one record for each descriptor, made by its first operation, removed by its close. It
+//! holds a queue for each direction; only the front is tried, so operations of one direction
+//! complete in order. A multishot gets one round in a turn, then makes way.
 //!
 //! Differences that a test can see:
 //!
-//! * features of the ring are absent from `Features`, and standing operations are emulated;
+//! * features of the ring are absent, standing operations emulated, files the helpers' work;
 //! * what one turn delivers of one stream is one buffer, so a fast sender fills its inbox slower.
 #![allow(unsafe_code)] // System calls with payloads.
 
@@ -321,6 +320,7 @@ impl Epoll {
             }
             Op::Send { fd } => self.send(pending, fd),
             Op::Poll { fd, multishot } => simple(pending.token, poll(fd), multishot),
+            Op::File(_) => unreachable!("it has no place here"),
             #[cfg(test)]
             Op::Nop => simple(pending.token, 0, false),
         }
@@ -413,9 +413,7 @@ impl Epoll {
                 continue;
             }
             let bits = event.events;
-            if bits & ended != 0 {
-                self.record(fd).hung_up = true;
-            }
+            self.record(fd).hung_up |= bits & ended != 0;
             if bits & (libc::EPOLLIN as u32 | ended) != 0 {
                 self.lane(fd, Direction::In).ready = true;
                 self.list(fd, Direction::In);
@@ -480,6 +478,7 @@ fn timespec(ns: u64) -> libc::timespec {
 /// The descriptor and the direction that an operation waits for; `None` if it waits for nothing.
 fn place(op: Op) -> Option<(RawFd, Direction)> {
     match op {
+        Op::File(_) => None,
         #[cfg(test)]
         Op::Nop => None,
         Op::Accept { fd, .. }

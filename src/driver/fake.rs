@@ -233,7 +233,7 @@ impl Flight {
 fn print(payload: *mut Payload) -> Print {
     // SAFETY: [slot-keeps-memory] that it holds here is what this driver is for.
     let (address, length, sum) = match unsafe { &mut *payload } {
-        Payload::None => (0, 0, 0),
+        Payload::None | Payload::Descriptor(_) => (0, 0, 0),
         Payload::Address(address) => (address.as_ptr() as usize, address.length() as usize, 0),
         Payload::Buffer(buffer) => (buffer.as_mut_ptr() as usize, buffer.capacity(), 0),
         Payload::Segment(segment) => {
@@ -241,6 +241,10 @@ fn print(payload: *mut Payload) -> Print {
             (bytes.as_ptr() as usize, bytes.len(), sum(bytes))
         }
         Payload::Batch(batch) => (&raw const **batch as usize, 0, 0),
+        Payload::Paths(paths) => (&raw const **paths as usize, 0, 0),
+        Payload::Status(status) => (&raw const **status as usize, 0, 0),
+        Payload::Memory(memory) => (memory.as_slice().as_ptr() as usize, memory.capacity(), 0),
+        Payload::Memories(memories) => (&raw const **memories as usize, 0, 0),
     };
     Print { address: address ^ (payload as usize).rotate_left(32), length, sum }
 }

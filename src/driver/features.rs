@@ -38,11 +38,37 @@ pub enum Feature {
     AcceptMultishot,
     /// One poll serves many events (5.13).
     PollMultishot,
+    /// A file is read on the ring, and not on a helper thread (5.6).
+    Read,
+    /// A file is written on the ring, and not on a helper thread (5.6).
+    Write,
+    /// A file is opened on the ring, and not on a helper thread (5.6).
+    Openat,
+    /// The status of a file is asked for on the ring, and not on a helper thread (5.6).
+    Statx,
+    /// A file is brought to the disk on the ring, and not on a helper thread (5.1).
+    Fsync,
+    /// Room is reserved on the disk on the ring, and not on a helper thread (5.6).
+    Fallocate,
+    /// A file is cut off on the ring, and not on a helper thread (6.9).
+    Ftruncate,
+    /// It is said how a file will be read on the ring, and not on a helper thread (5.6).
+    Fadvise,
+    /// A file is renamed on the ring, and not on a helper thread (5.11).
+    Renameat,
+    /// A file is removed on the ring, and not on a helper thread (5.11).
+    Unlinkat,
+    /// A folder is made on the ring, and not on a helper thread (5.15).
+    Mkdirat,
+    /// A symbolic link is made on the ring, and not on a helper thread (5.15).
+    Symlinkat,
+    /// A file gets a second name on the ring, and not on a helper thread (5.15).
+    Linkat,
 }
 
 impl Feature {
     /// All features, in the order they are reported.
-    pub const ALL: [Feature; 13] = [
+    pub const ALL: [Feature; 26] = [
         Feature::SingleIssuer,
         Feature::DeferTaskrun,
         Feature::CoopTaskrun,
@@ -56,6 +82,19 @@ impl Feature {
         Feature::RecvMultishot,
         Feature::AcceptMultishot,
         Feature::PollMultishot,
+        Feature::Read,
+        Feature::Write,
+        Feature::Openat,
+        Feature::Statx,
+        Feature::Fsync,
+        Feature::Fallocate,
+        Feature::Ftruncate,
+        Feature::Fadvise,
+        Feature::Renameat,
+        Feature::Unlinkat,
+        Feature::Mkdirat,
+        Feature::Symlinkat,
+        Feature::Linkat,
     ];
 
     /// The kernel's name in lower case, which `CORIO_DISABLE` takes.
@@ -74,6 +113,19 @@ impl Feature {
             Feature::RecvMultishot => "recv_multishot",
             Feature::AcceptMultishot => "accept_multishot",
             Feature::PollMultishot => "poll_multishot",
+            Feature::Read => "read",
+            Feature::Write => "write",
+            Feature::Openat => "openat",
+            Feature::Statx => "statx",
+            Feature::Fsync => "fsync",
+            Feature::Fallocate => "fallocate",
+            Feature::Ftruncate => "ftruncate",
+            Feature::Fadvise => "fadvise",
+            Feature::Renameat => "renameat",
+            Feature::Unlinkat => "unlinkat",
+            Feature::Mkdirat => "mkdirat",
+            Feature::Symlinkat => "symlinkat",
+            Feature::Linkat => "linkat",
         }
     }
 }

@@ -12,7 +12,7 @@ impl AnyDriver {
     /// Takes a descriptor in that another driver may have used. The ring waits for what would
     /// block, unless the descriptor says that it must not.
     pub(crate) fn adopt(&mut self, fd: OwnedFd) -> RawFd {
-        if let AnyDriver::Uring(_) = self {
+        if let AnyDriver::Uring(..) = self {
             // A descriptor that is open has flags, which its holder may set.
             let _ = set_nonblocking(&fd, false);
         }
@@ -21,7 +21,7 @@ impl AnyDriver {
 
     /// Forgets a descriptor that goes elsewhere.
     pub(super) fn release(&mut self, fd: RawFd) {
-        if let AnyDriver::Epoll(epoll) = self {
+        if let AnyDriver::Epoll(epoll, _) = self {
             epoll.release(fd);
         }
     }

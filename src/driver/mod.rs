@@ -27,6 +27,7 @@ mod cpus;
 mod environment;
 mod epoll;
 mod features;
+mod files;
 pub(crate) mod handing;
 mod payload;
 mod prefetch;
@@ -45,6 +46,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::task::Waker;
 
 pub(crate) use address::Address;
 pub(crate) use bell::{Bell, open_signals, read_signal};
@@ -57,6 +59,12 @@ pub(crate) use cpus::CpuSet;
 pub use environment::{Container, Environment, Limit};
 use epoll::Epoll;
 pub use features::{Feature, FeatureState, Features};
+pub use files::{Advice, AlignedBuffer};
+pub(crate) use files::{
+    AllocateMode, FileOp, HERE, Helpers, LinkFlags, LockKind, Memories, Memory, OpenHow, Paths,
+    RawEntry, Status, StatusFlags, StatusPlace, entries, is_about_links, is_cancelled, is_no_copy,
+    is_without_positions, kind, memory_of,
+};
 pub use payload::Segment;
 pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
 pub(crate) use prefetch::prefetch;
@@ -145,6 +153,8 @@ pub(crate) enum Op {
     Send { fd: RawFd },
     /// Payload none; completes when the descriptor is readable.
     Poll { fd: RawFd, multishot: bool },
+    /// See there.
+    File(FileOp),
 }
 
 /// What came back of an operation.
@@ -181,8 +191,8 @@ pub(crate) struct DriverStats {
 
 /// The driver of one core, chosen at start. One branch a call, no `dyn`, no generics above it.
 pub(crate) enum AnyDriver {
-    Uring(Box<Uring>),
-    Epoll(Box<Epoll>),
+    Uring(Box<Uring>, Helpers),
+    Epoll(Box<Epoll>, Helpers),
     #[cfg(test)]
     Fake(Box<fake::Fake>),
     /// After teardown: what still closes a descriptor does so by system call.
@@ -201,21 +211,56 @@ impl AnyDriver {
     /// until the operation's last completion was reaped: `[slot-keeps-memory]`.
     #[allow(unsafe_code)] // The seam's one unsafe function: the kernel will use the payload.
     pub(crate) unsafe fn push(&mut self, token: Token, op: Op, payload: *mut Payload) {
+        if let Op::File(op) = op
+            && let Some(helpers) = self.helpers_for(op)
+        {
+            // SAFETY: [slot-keeps-memory] the payload is not in flight yet, so ours to look at.
+            return helpers.push(token, op, unsafe { &mut *payload });
+        }
         match self {
             // SAFETY: [slot-keeps-memory], promised by our caller.
-            AnyDriver::Uring(uring) => unsafe { uring.push(token, op, payload) },
-            AnyDriver::Epoll(epoll) => epoll.push(token, op, payload),
+            AnyDriver::Uring(uring, _) => unsafe { uring.push(token, op, payload) },
+            AnyDriver::Epoll(epoll, _) => epoll.push(token, op, payload),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.push(token, op, payload),
             AnyDriver::Closed => unreachable!("slots refuse operations of a closed core"),
         }
     }
 
+    /// The threads that do what would block, and the kernel does not do on its own.
+    pub(crate) fn employ(&mut self, workers: Workers, core: Waker) {
+        if let Some(helpers) = self.helpers() {
+            helpers.employ(workers, core);
+        }
+    }
+
+    fn helpers(&mut self) -> Option<&mut Helpers> {
+        match self {
+            AnyDriver::Uring(_, helpers) | AnyDriver::Epoll(_, helpers) => Some(helpers),
+            _ => None,
+        }
+    }
+
+    /// The helpers, if this operation is theirs.
+    fn helpers_for(&mut self, op: FileOp) -> Option<&mut Helpers> {
+        match self {
+            AnyDriver::Uring(uring, helpers) => {
+                let is_rings = op.feature().is_some_and(|feature| uring.features().has(feature));
+                (!is_rings).then_some(helpers)
+            }
+            AnyDriver::Epoll(_, helpers) => Some(helpers),
+            _ => None,
+        }
+    }
+
     /// Asks for the end of an operation. It still completes.
     pub(crate) fn cancel(&mut self, token: Token) {
+        if self.helpers().is_some_and(|helpers| helpers.cancel(token)) {
+            return;
+        }
         match self {
-            AnyDriver::Uring(uring) => uring.cancel(token),
-            AnyDriver::Epoll(epoll) => epoll.cancel(token),
+            AnyDriver::Uring(uring, _) => uring.cancel(token),
+            AnyDriver::Epoll(epoll, _) => epoll.cancel(token),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.cancel(token),
             AnyDriver::Closed => {}
@@ -225,9 +270,9 @@ impl AnyDriver {
     /// Takes an unsent cancel of a completed operation out of the overflow queue.
     pub(crate) fn forget_cancel(&mut self, token: Token) {
         match self {
-            AnyDriver::Uring(uring) => uring.forget_cancel(token),
+            AnyDriver::Uring(uring, _) => uring.forget_cancel(token),
             // A cancel takes effect at once there.
-            AnyDriver::Epoll(_) => {}
+            AnyDriver::Epoll(..) => {}
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.forget_cancel(token),
             AnyDriver::Closed => {}
@@ -236,9 +281,11 @@ impl AnyDriver {
 
     /// Submits what was pushed and waits, in one system call.
     pub(crate) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        let has_news = self.helpers().is_some_and(|helpers| helpers.has_news());
+        let wait = if has_news { Wait::No } else { wait };
         match self {
-            AnyDriver::Uring(uring) => uring.enter(wait),
-            AnyDriver::Epoll(epoll) => epoll.enter(wait),
+            AnyDriver::Uring(uring, _) => uring.enter(wait),
+            AnyDriver::Epoll(epoll, _) => epoll.enter(wait),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.enter(wait),
             AnyDriver::Closed => Ok(()),
@@ -247,9 +294,12 @@ impl AnyDriver {
 
     /// Copies the completions out; true if none is left that this thread could see.
     pub(crate) fn reap(&mut self, completions: &mut Vec<Completion>) -> bool {
+        if let Some(helpers) = self.helpers() {
+            helpers.reap(completions);
+        }
         match self {
-            AnyDriver::Uring(uring) => uring.reap(completions),
-            AnyDriver::Epoll(epoll) => epoll.reap(completions),
+            AnyDriver::Uring(uring, _) => uring.reap(completions),
+            AnyDriver::Epoll(epoll, _) => epoll.reap(completions),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.reap(completions),
             AnyDriver::Closed => true,
@@ -258,9 +308,12 @@ impl AnyDriver {
 
     /// Whether an `enter` without waiting would bring something: a look at shared memory.
     pub(crate) fn has_news(&mut self) -> bool {
+        if self.helpers().is_some_and(|helpers| helpers.has_news()) {
+            return true;
+        }
         match self {
-            AnyDriver::Uring(uring) => uring.has_news(),
-            AnyDriver::Epoll(epoll) => epoll.has_news(),
+            AnyDriver::Uring(uring, _) => uring.has_news(),
+            AnyDriver::Epoll(epoll, _) => epoll.has_news(),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.has_news(),
             AnyDriver::Closed => false,
@@ -270,8 +323,8 @@ impl AnyDriver {
     /// Whether operations were pushed that the kernel has not taken yet.
     pub(crate) fn has_unsubmitted(&mut self) -> bool {
         match self {
-            AnyDriver::Uring(uring) => uring.has_unsubmitted(),
-            AnyDriver::Epoll(epoll) => epoll.has_unsubmitted(),
+            AnyDriver::Uring(uring, _) => uring.has_unsubmitted(),
+            AnyDriver::Epoll(epoll, _) => epoll.has_unsubmitted(),
             #[cfg(test)]
             AnyDriver::Fake(fake) => fake.has_unsubmitted(),
             AnyDriver::Closed => false,
@@ -280,8 +333,8 @@ impl AnyDriver {
 
     pub(crate) fn stats(&self) -> DriverStats {
         match self {
-            AnyDriver::Uring(uring) => uring.stats(),
-            AnyDriver::Epoll(epoll) => epoll.stats(),
+            AnyDriver::Uring(uring, _) => uring.stats(),
+            AnyDriver::Epoll(epoll, _) => epoll.stats(),
             #[cfg(test)]
             AnyDriver::Fake(_) => DriverStats::default(),
             AnyDriver::Closed => DriverStats::default(),
@@ -298,11 +351,28 @@ impl AnyDriver {
         }
     }
 
+    /// Reads what lies in the page cache, at once: the count, or `-EAGAIN` for what has to be
+    /// waited for.
+    pub(crate) fn read_now(
+        &mut self,
+        fd: RawFd,
+        position: u64,
+        memory: &mut Memory,
+        length: usize,
+    ) -> i32 {
+        match self {
+            // Under test nothing is read past the fake.
+            #[cfg(test)]
+            AnyDriver::Fake(_) => -libc::EAGAIN,
+            _ => files::read_now(fd, position, memory, length),
+        }
+    }
+
     /// Closes a descriptor, as the last act of the last holder of an [`Fd`].
     fn close(&mut self, fd: RawFd) {
         // Closing a socket never blocks, and costs less as a plain call than a submission with its
         // completion.
-        if let AnyDriver::Epoll(epoll) = self {
+        if let AnyDriver::Epoll(epoll, _) = self {
             epoll.forget(fd);
         }
         socket::close(fd);
@@ -340,6 +410,14 @@ impl Fd {
         self.driver.borrow_mut().release(raw);
         // SAFETY: [fd-is-ours] it was this holder's, and is no longer.
         Some(unsafe { OwnedFd::from_raw_fd(raw) })
+    }
+
+    /// Takes the descriptor out, if this is its last holder.
+    pub(crate) fn release_last(this: Rc<Fd>) -> Result<OwnedFd, Rc<Fd>> {
+        match Rc::strong_count(&this) {
+            1 => this.release().ok_or(this),
+            _ => Err(this),
+        }
     }
 }
 

@@ -5,8 +5,11 @@
 //! pointers from it, in `push`.
 #![allow(unsafe_code)] // A buffer that the kernel filled is declared initialised.
 
+use std::os::fd::OwnedFd;
+
 use bytes::{Buf, Bytes};
 
+use super::files::{Memories, Memory, Paths, StatusPlace};
 use super::{Address, Chunk};
 
 /// Fewer bytes than this are not worth a segment of their own.
@@ -26,6 +29,16 @@ pub(crate) enum Payload {
     Segment(Segment),
     /// Several pieces to send as one.
     Batch(Box<Batch>),
+    /// Names of files.
+    Paths(Box<Paths>),
+    /// Where the status of a file is put.
+    Status(Box<StatusPlace>),
+    /// Memory that a file is read into or written from.
+    Memory(Memory),
+    /// Several pieces of it.
+    Memories(Box<Memories>),
+    /// A descriptor that is to be closed.
+    Descriptor(OwnedFd),
 }
 
 impl Payload {
@@ -218,13 +231,17 @@ impl Batch {
         self.segments
     }
 
-    /// The header for the kernel. It points into this batch, which must stay where it is.
-    pub(super) fn header(&mut self) -> *const libc::msghdr {
+    /// The list of the pieces. It points into this batch, which must stay where it is.
+    pub(super) fn pieces(&mut self) -> &mut [libc::iovec] {
         self.pieces.clear();
-        self.pieces.extend(self.segments.iter().map(|segment| {
-            let bytes = segment.as_slice();
-            piece(bytes)
-        }));
+        let longest = libc::UIO_MAXIOV as usize;
+        self.pieces.extend(self.segments.iter().take(longest).map(|it| piece(it.as_slice())));
+        &mut self.pieces
+    }
+
+    /// The header for the kernel, likewise.
+    pub(super) fn header(&mut self) -> *const libc::msghdr {
+        self.pieces();
         self.header.msg_iov = self.pieces.as_mut_ptr();
         self.header.msg_iovlen = self.pieces.len();
         &raw const self.header

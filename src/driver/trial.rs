@@ -14,6 +14,7 @@ use std::time::Duration;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, opcode, squeue};
 
+use super::probe::files;
 use super::refusal::{self, is_shortage};
 use super::socket;
 use super::uring::group_number;
@@ -220,6 +221,19 @@ pub(super) const fn trial_of(feature: Feature) -> Trial {
         Feature::AcceptMultishot => try_accept_multishot,
         Feature::PbufRing => try_pbuf_ring,
         Feature::RecvMultishot => try_recv_multishot,
+        Feature::Read => files::try_read,
+        Feature::Write => files::try_write,
+        Feature::Openat => files::try_openat,
+        Feature::Statx => files::try_statx,
+        Feature::Fsync => files::try_fsync,
+        Feature::Fallocate => files::try_fallocate,
+        Feature::Ftruncate => files::try_ftruncate,
+        Feature::Fadvise => files::try_fadvise,
+        Feature::Renameat => files::try_renameat,
+        Feature::Unlinkat => files::try_unlinkat,
+        Feature::Mkdirat => files::try_mkdirat,
+        Feature::Symlinkat => files::try_symlinkat,
+        Feature::Linkat => files::try_linkat,
     };
     Trial::Operation(operation)
 }

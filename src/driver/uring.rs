@@ -19,6 +19,7 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter};
 use io_uring::{cqueue, opcode, squeue};
 
+use super::files;
 use super::trial::{self, RingSize};
 use super::{
     Completion, DriverStats, Feature, FeatureState, Features, Group, Op, Payload, Pools, Token,
@@ -353,6 +354,7 @@ fn submission(op: Op, payload: &mut Payload) -> squeue::Entry {
         (Op::Poll { fd, multishot }, _) => {
             opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(multishot).build()
         }
+        (Op::File(op), payload) => files::submission(op, payload),
         (op, _) => unreachable!("{op:?} was pushed without the payload it needs"),
     }
 }

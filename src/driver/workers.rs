@@ -49,6 +49,21 @@ pub(crate) struct WorkersConfig {
     pub(crate) orphaned: fn(JobPanic),
 }
 
+/// How many helpers do what would block in files: the rest waits in a queue.
+const FILE_HELPERS_MAX: usize = 8;
+
+impl WorkersConfig {
+    /// The same for the helpers that do what would block in files.
+    pub(crate) fn for_files(&self) -> WorkersConfig {
+        WorkersConfig {
+            count_max: FILE_HELPERS_MAX,
+            keep_alive: self.keep_alive,
+            cpus: self.cpus,
+            orphaned: self.orphaned,
+        }
+    }
+}
+
 /// What runs on a worker, once. It returns the text of a panic that nobody will take.
 pub(crate) type Run = Box<dyn FnOnce() -> Option<String> + Send>;
 

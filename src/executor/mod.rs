@@ -12,6 +12,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod context;
+mod courtesy;
 pub(crate) mod inbox;
 pub(crate) mod join_error;
 pub(crate) mod operation;
@@ -54,6 +55,7 @@ use crate::driver::{
     Token, Workers, WorkersConfig, choose, current_flag, now_ns, once_a_process, wall_seed,
 };
 use context::Place;
+use courtesy::Courtesy;
 use ready::Tasks;
 use scope::Scope;
 use slots::{Done, Receive, Slots, Start};
@@ -130,6 +132,7 @@ pub(crate) struct Core {
     life: Cell<Life>,
     turning: Cell<bool>,
     pace: Pace,
+    courtesy: Courtesy,
     task_count: Cell<u64>,
     /// Streams that are still sending or waiting for their peer after they were dropped.
     lingering: Cell<usize>,
@@ -232,11 +235,16 @@ impl Core {
         let tasks = RefCell::new(Tasks::new(claim.home));
         // Any ticket brings the core round; this one may wake the root in vain.
         let bring_round = Ticket::new(claim.home, ROOT_SLOT, 0).waker();
+        let mut driver = driver;
+        driver.employ(
+            Workers::new(config.workers.for_files(), bring_round.clone()),
+            bring_round.clone(),
+        );
         let core = Rc::new(Core {
             claim,
             driver: Rc::new(RefCell::new(driver)),
             pools,
-            workers: Workers::new(config.workers, bring_round),
+            workers: Workers::new(config.workers, bring_round.clone()),
             features,
             slots: RefCell::default(),
             tasks,
@@ -251,6 +259,7 @@ impl Core {
             life: Cell::new(Life::Open),
             turning: Cell::new(false),
             pace: Pace::new(config.busy_poll, &features),
+            courtesy: Courtesy::default(),
             task_count: Cell::new(0),
             lingering: Cell::new(0),
             // A generator that shifts must not start at zero.

@@ -25,15 +25,27 @@ pub(crate) fn core_for(called_at: &Location<'_>) -> Rc<Core> {
     core.unwrap_or_else(|| panic!("{NO_RUNTIME} (called at {called_at})"))
 }
 
+/// The role of an operation whose result is a descriptor.
+const OPENS: u8 = 1;
+
 /// What the slot and the future share.
 #[derive(Default)]
 struct Answer {
     result: Cell<Option<i32>>,
+    /// What the operation pointed to, once it is over.
+    payload: Cell<Payload>,
+    /// The descriptor that it made: closed with the answer if nobody takes it, so also one that
+    /// comes after the future was dropped.
+    opened: Cell<Option<Rc<Fd>>>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Receive for Answer {
     fn complete(self: Rc<Self>, core: &Rc<Core>, done: Done) {
+        if done.role == OPENS && done.result >= 0 {
+            self.opened.set(Some(core.fd(done.result)));
+        }
+        self.payload.set(done.payload);
         self.result.set(Some(done.result));
         let waker = self.waker.borrow_mut().take();
         if let Some(waker) = waker {
@@ -42,42 +54,92 @@ impl Receive for Answer {
     }
 }
 
+/// All that an operation left.
+pub(crate) struct Outcome {
+    /// The kernel's result: not negative, or `-errno`.
+    pub(crate) result: i32,
+    /// Nothing if the slot keeps it, since the operation was given up.
+    pub(crate) payload: Payload,
+    /// The descriptor, if the result is one.
+    pub(crate) opened: Option<Rc<Fd>>,
+}
+
 /// See the top of this file.
 pub(crate) struct Operation {
     core: Rc<Core>,
     answer: Rc<Answer>,
-    owner: Rc<Scope>,
+    /// `None` of one that belongs to a resource.
+    owner: Option<Rc<Scope>>,
     /// `None` if it was not started, since the scope or the core is ending.
     token: Option<Token>,
 }
 
 impl Operation {
     pub(crate) fn start(core: &Rc<Core>, op: Op, payload: Payload, fd: &Rc<Fd>) -> Operation {
+        Operation::start_with(core, op, payload, Some(Rc::clone(fd)))
+    }
+
+    /// As `start`, of an operation that may have no descriptor.
+    pub(crate) fn start_with(
+        core: &Rc<Core>,
+        op: Op,
+        payload: Payload,
+        fd: Option<Rc<Fd>>,
+    ) -> Operation {
         let owner = core.current_scope();
+        Operation::start_for(core, op, payload, fd, Some(owner))
+    }
+
+    /// As `start`, of one that belongs to a resource and stands beyond the scope that is polled: it
+    /// does not end with it.
+    pub(crate) fn standing(core: &Rc<Core>, op: Op, payload: Payload, fd: &Rc<Fd>) -> Operation {
+        Operation::start_for(core, op, payload, Some(Rc::clone(fd)), None)
+    }
+
+    fn start_for(
+        core: &Rc<Core>,
+        op: Op,
+        payload: Payload,
+        fd: Option<Rc<Fd>>,
+        owner: Option<Rc<Scope>>,
+    ) -> Operation {
         let answer = Rc::<Answer>::default();
-        let is_refused = owner.is_ending_around() || core.life() >= Life::Draining;
-        if is_refused {
-            answer.result.set(Some(-libc::ECANCELED));
-        }
-        let token = (!is_refused).then(|| {
-            core.start(Start {
+        let is_ending = owner.as_ref().is_some_and(|owner| owner.is_ending_around());
+        let is_refused = is_ending || core.life() >= Life::Draining;
+        let token = match is_refused {
+            true => {
+                answer.payload.set(payload);
+                answer.result.set(Some(-libc::ECANCELED));
+                None
+            }
+            false => Some(core.start(Start {
                 op,
                 payload,
-                fd: Some(Rc::clone(fd)),
+                fd,
                 receiver: Rc::<Answer>::clone(&answer),
-                role: 0,
-                owner: Some(Rc::clone(&owner)),
-            })
-        });
+                role: if matches!(op, Op::File(op) if op.opens()) { OPENS } else { 0 },
+                owner: owner.clone(),
+            })),
+        };
         Operation { core: Rc::clone(core), answer, owner, token }
+    }
+
+    /// Waits for the end, for whoever needs more than the result.
+    pub(crate) async fn outcome(mut self) -> Outcome {
+        let result = (&mut self).await;
+        Outcome { result, payload: self.take_payload(), opened: self.answer.opened.take() }
+    }
+
+    /// What the operation pointed to, once it is over.
+    pub(crate) fn take_payload(&self) -> Payload {
+        self.answer.payload.take()
     }
 
     /// Whether the scope that is polled now was asked to end, and the operation ended by that.
     fn is_ended_by_request(&self, result: i32) -> bool {
         let is_cancelled = result == -libc::ECANCELED || result == -libc::EINTR;
-        is_cancelled
-            && self.owner.is_ending_around()
-            && self.core.current_scope().is_inside(&self.owner)
+        let Some(owner) = self.owner.as_ref().filter(|_| is_cancelled) else { return false };
+        owner.is_ending_around() && self.core.current_scope().is_inside(owner)
     }
 }
 

@@ -16,9 +16,9 @@ use super::ring::with_files;
 use super::{Capability, answers_error, ask_lending, result_lending, result_of};
 use crate::driver::socket::check;
 use crate::driver::trial::{end, goes_on, with_trial_pool};
-use crate::driver::{Group, trial, uring::group_number};
+use crate::driver::{Feature, Group, trial, uring::group_number};
 
-/// The same for all that the loop's future files are made of.
+/// The same for all operations on files.
 const SYSTEM_CALL: &str = "a helper thread makes the system call";
 
 macro_rules! operations {
@@ -30,10 +30,17 @@ macro_rules! operations {
     };
 }
 
+macro_rules! operations_in_use {
+    ($($feature:ident $since:literal $code:ident, $what:literal, $gain:literal;)*) => {
+        &[$(
+            Capability::used(Feature::$feature, $since, $what, $gain, SYSTEM_CALL)
+                .listed_as(opcode::$code::CODE),
+        )*]
+    };
+}
+
 #[rustfmt::skip]
 pub(super) const TABLE: &[Capability] = operations! {
-    "read" "5.6" Read try_read, "read a file at a position", "the disk's queue is kept full";
-    "write" "5.6" Write try_write, "write a file at a position", "the disk's queue is kept full";
     "readv" "5.1" Readv try_readv, "read a file into several pieces", "fewer operations";
     "read_fixed" "5.1" ReadFixed try_read_fixed, "read into registered memory",
         "no page is mapped for the read";
@@ -41,7 +48,6 @@ pub(super) const TABLE: &[Capability] = operations! {
         "no page is mapped for the read";
     "read_multishot" "6.7" ReadMulti try_read_multishot, "one read of a pipe serves many messages",
         "a pipe or a terminal is read as a stream is";
-    "openat" "5.6" OpenAt try_openat, "open a file", "a slow disk blocks nobody";
     "openat2" "5.6" OpenAt2 try_openat2, "open a file, with rules for its path",
         "a path that may not leave its folder";
     "open_direct" "5.15" OpenAt try_open_direct, "open a file into the ring's own table",
@@ -50,23 +56,31 @@ pub(super) const TABLE: &[Capability] = operations! {
         "make a descriptor of the ring's own an ordinary one",
         "a direct descriptor can leave the ring";
     "close" "5.6" Close try_close, "close a descriptor", "closes leave with the batch";
-    "statx" "5.6" Statx try_statx, "what a file is, how long, how old", "a slow disk blocks nobody";
-    "fsync" "5.1" Fsync try_fsync, "bring a file to the disk", "the loop goes on meanwhile";
-    "fallocate" "5.6" Fallocate try_fallocate, "reserve room on the disk",
-        "the loop goes on meanwhile";
-    "ftruncate" "6.9" Ftruncate try_ftruncate, "cut a file off", "the loop goes on meanwhile";
-    "fadvise" "5.6" Fadvise try_fadvise, "say how a file will be read", "read ahead, or not";
-    "renameat" "5.11" RenameAt try_renameat, "rename a file", "a slow disk blocks nobody";
-    "unlinkat" "5.11" UnlinkAt try_unlinkat, "remove a file", "a slow disk blocks nobody";
-    "mkdirat" "5.15" MkDirAt try_mkdirat, "make a folder", "a slow disk blocks nobody";
-    "symlinkat" "5.15" SymlinkAt try_symlinkat, "make a symbolic link", "a slow disk blocks nobody";
-    "linkat" "5.15" LinkAt try_linkat, "give a file a second name", "a slow disk blocks nobody";
     "splice" "5.7" Splice try_splice, "move bytes between a pipe and a descriptor",
         "a file is sent without a copy";
     "tee" "5.8" Tee try_tee, "copy bytes from pipe to pipe", "a stream is doubled without a copy";
     "pipe" "6.16" Pipe try_pipe, "make a pipe", "the start of a child leaves with the batch";
     "waitid" "6.7" WaitId try_waitid, "wait for a child's end",
         "children without signals and without a thread";
+};
+
+/// What `fs` uses.
+#[rustfmt::skip]
+pub(super) const USED: &[Capability] = operations_in_use! {
+    Read "5.6" Read, "read a file at a position", "the disk's queue is kept full";
+    Write "5.6" Write, "write a file at a position", "the disk's queue is kept full";
+    Openat "5.6" OpenAt, "open a file", "a slow disk blocks nobody";
+    Statx "5.6" Statx, "what a file is, how long, how old", "a slow disk blocks nobody";
+    Fsync "5.1" Fsync, "bring a file to the disk", "the loop goes on meanwhile";
+    Fallocate "5.6" Fallocate, "reserve room on the disk",
+        "the loop goes on meanwhile";
+    Ftruncate "6.9" Ftruncate, "cut a file off", "the loop goes on meanwhile";
+    Fadvise "5.6" Fadvise, "say how a file will be read", "read ahead, or not";
+    Renameat "5.11" RenameAt, "rename a file", "a slow disk blocks nobody";
+    Unlinkat "5.11" UnlinkAt, "remove a file", "a slow disk blocks nobody";
+    Mkdirat "5.15" MkDirAt, "make a folder", "a slow disk blocks nobody";
+    Symlinkat "5.15" SymlinkAt, "make a symbolic link", "a slow disk blocks nobody";
+    Linkat "5.15" LinkAt, "give a file a second name", "a slow disk blocks nobody";
 };
 
 /// A file in memory with some bytes in it.
@@ -79,13 +93,13 @@ fn scratch() -> io::Result<File> {
     Ok(file)
 }
 
-fn try_read(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_read(ring: &mut IoUring) -> io::Result<bool> {
     let (file, mut memory) = (scratch()?, vec![0u8; 5]);
     let read = opcode::Read::new(Fd(file.as_raw_fd()), memory.as_mut_ptr(), 5).build();
     result_lending(ring, read, memory).map(|(count, memory)| count == 5 && memory == b"corio")
 }
 
-fn try_write(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_write(ring: &mut IoUring) -> io::Result<bool> {
     let (file, memory) = (scratch()?, b"CORIO".to_vec());
     let write = opcode::Write::new(Fd(file.as_raw_fd()), memory.as_ptr(), 5).build();
     let (count, _) = result_lending(ring, write, memory)?;
@@ -155,7 +169,7 @@ const FOLDER: &CStr = c"/";
 /// Nothing is ever there.
 const NOWHERE: &CStr = c"/proc/self/corio-probe/nothing";
 
-fn try_openat(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_openat(ring: &mut IoUring) -> io::Result<bool> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let open = opcode::OpenAt::new(HERE, FOLDER.as_ptr()).flags(flags).build();
     result_lending(ring, open, ()).map(|(fd, ())| drop(take(fd)))?;
@@ -201,7 +215,7 @@ fn try_close(ring: &mut IoUring) -> io::Result<bool> {
     }
 }
 
-fn try_statx(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_statx(ring: &mut IoUring) -> io::Result<bool> {
     // SAFETY: [plain-data] statx is integers; all zeroes is a value of it.
     let mut lent: Vec<libc::statx> = vec![unsafe { std::mem::zeroed() }];
     let place = lent.as_mut_ptr().cast();
@@ -210,24 +224,24 @@ fn try_statx(ring: &mut IoUring) -> io::Result<bool> {
         .map(|(_, lent)| u32::from(lent[0].stx_mode) & libc::S_IFMT == libc::S_IFDIR)
 }
 
-fn try_fsync(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_fsync(ring: &mut IoUring) -> io::Result<bool> {
     let file = scratch()?;
     result_of(ring, opcode::Fsync::new(Fd(file.as_raw_fd())).build()).map(|result| result == 0)
 }
 
-fn try_fallocate(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_fallocate(ring: &mut IoUring) -> io::Result<bool> {
     let file = scratch()?;
     result_of(ring, opcode::Fallocate::new(Fd(file.as_raw_fd()), 64).build())?;
     Ok(file.metadata()?.len() == 64)
 }
 
-fn try_ftruncate(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_ftruncate(ring: &mut IoUring) -> io::Result<bool> {
     let file = scratch()?;
     result_of(ring, opcode::Ftruncate::new(Fd(file.as_raw_fd()), 3).build())?;
     Ok(file.metadata()?.len() == 3)
 }
 
-fn try_fadvise(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_fadvise(ring: &mut IoUring) -> io::Result<bool> {
     let file = scratch()?;
     let advice = opcode::Fadvise::new(Fd(file.as_raw_fd()), 0, libc::POSIX_FADV_NORMAL).build();
     result_of(ring, advice).map(|result| result == 0)
@@ -238,24 +252,24 @@ fn misses(ring: &mut IoUring, entry: squeue::Entry) -> io::Result<bool> {
     answers_error(result_lending(ring, entry, ()), libc::ENOENT)
 }
 
-fn try_renameat(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_renameat(ring: &mut IoUring) -> io::Result<bool> {
     let (from, to) = (NOWHERE.as_ptr(), NOWHERE.as_ptr());
     misses(ring, opcode::RenameAt::new(HERE, from, HERE, to).build())
 }
 
-fn try_unlinkat(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_unlinkat(ring: &mut IoUring) -> io::Result<bool> {
     misses(ring, opcode::UnlinkAt::new(HERE, NOWHERE.as_ptr()).build())
 }
 
-fn try_mkdirat(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_mkdirat(ring: &mut IoUring) -> io::Result<bool> {
     misses(ring, opcode::MkDirAt::new(HERE, NOWHERE.as_ptr()).build())
 }
 
-fn try_symlinkat(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_symlinkat(ring: &mut IoUring) -> io::Result<bool> {
     misses(ring, opcode::SymlinkAt::new(HERE, FOLDER.as_ptr(), NOWHERE.as_ptr()).build())
 }
 
-fn try_linkat(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_linkat(ring: &mut IoUring) -> io::Result<bool> {
     let (from, to) = (NOWHERE.as_ptr(), NOWHERE.as_ptr());
     misses(ring, opcode::LinkAt::new(HERE, from, HERE, to).build())
 }

@@ -9,7 +9,7 @@
 
 mod bugs;
 mod cores;
-mod files;
+pub(super) mod files;
 mod network;
 mod ring;
 
@@ -40,13 +40,14 @@ pub struct Capability {
 }
 
 /// The tables, with their headings, in the order they are reported.
-const GROUPS: [(&str, &[Capability]); 6] = [
+const GROUPS: [(&str, &[Capability]); 7] = [
     ("set-up", ring::SETUP),
     ("waiting", ring::WAITING),
     ("registration", ring::REGISTRATION),
     ("network", network::TABLE),
     ("cores and cancelling", cores::TABLE),
-    ("files and processes", files::TABLE),
+    ("files", files::USED),
+    ("more for files and processes", files::TABLE),
 ];
 
 impl Capability {

@@ -1,0 +1,278 @@
+//! The memory of operations on files: names, buffers for reads and writes, and buffers that are
+//! aligned for reads past the page cache.
+//!
+//! `[slot-keeps-memory]`: as payloads these lie in their slot while in flight; whoever makes the
+//! submission or the system call takes addresses out of them once, in `push`.
+#![allow(unsafe_code)] // Aligned memory, and memory that the kernel filled.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ffi::CString;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::slice;
+
+use bytes::BytesMut;
+
+use crate::driver::{Payload, Segment};
+
+/// One or two names.
+#[derive(Default)]
+pub(crate) struct Paths {
+    pub(crate) first: CString,
+    pub(crate) second: CString,
+    /// Where a link is read to.
+    pub(crate) answer: Vec<u8>,
+}
+
+impl Paths {
+    pub(crate) fn one(first: CString) -> Payload {
+        Payload::Paths(Box::new(Paths { first, ..Paths::default() }))
+    }
+
+    pub(crate) fn two(first: CString, second: CString) -> Payload {
+        Payload::Paths(Box::new(Paths { first, second, answer: Vec::new() }))
+    }
+
+    /// With room for the target of a link.
+    pub(crate) fn with_answer(first: CString, length: usize) -> Payload {
+        let answer = vec![0; length];
+        Payload::Paths(Box::new(Paths { first, answer, ..Paths::default() }))
+    }
+}
+
+/// Memory that a file is read into or written from.
+pub(crate) enum Memory {
+    Vec(Vec<u8>),
+    Bytes(BytesMut),
+    Slice(Box<[u8]>),
+    Aligned(AlignedBuffer),
+}
+
+impl Memory {
+    /// How much a read may fill.
+    pub(crate) fn capacity(&self) -> usize {
+        match self {
+            Memory::Vec(bytes) => bytes.capacity(),
+            Memory::Bytes(bytes) => bytes.capacity(),
+            Memory::Slice(bytes) => bytes.len(),
+            Memory::Aligned(buffer) => buffer.capacity(),
+        }
+    }
+
+    /// What is written.
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Memory::Vec(bytes) => bytes,
+            Memory::Bytes(bytes) => bytes,
+            Memory::Slice(bytes) => bytes,
+            Memory::Aligned(buffer) => buffer,
+        }
+    }
+
+    pub(super) fn as_mut_ptr(&mut self) -> *mut u8 {
+        match self {
+            Memory::Vec(bytes) => bytes.as_mut_ptr(),
+            Memory::Bytes(bytes) => bytes.as_mut_ptr(),
+            Memory::Slice(bytes) => bytes.as_mut_ptr(),
+            Memory::Aligned(buffer) => buffer.memory.as_ptr(),
+        }
+    }
+
+    /// A read has filled the memory up to `length`.
+    pub(crate) fn set_filled(&mut self, length: usize) {
+        assert!(length <= self.capacity(), "a read fills no more than the memory has room for");
+        match self {
+            // SAFETY: [kernel-filled] reads filled the memory from its start up to `length`, which
+            // is within the capacity.
+            Memory::Vec(bytes) => unsafe { bytes.set_len(length) },
+            // SAFETY: [kernel-filled] as above.
+            Memory::Bytes(bytes) => unsafe { bytes.set_len(length) },
+            Memory::Slice(_) => {}
+            Memory::Aligned(buffer) => buffer.length = length,
+        }
+    }
+}
+
+/// Several pieces of memory for one read or write, with the list that tells the kernel of them.
+pub(crate) struct Memories {
+    pub(crate) memories: Vec<Memory>,
+    pieces: Vec<libc::iovec>,
+}
+
+impl Memories {
+    pub(crate) fn of(memories: Vec<Memory>) -> Payload {
+        Payload::Memories(Box::new(Memories { memories, pieces: Vec::new() }))
+    }
+
+    /// The rooms, or for a write the bytes, behind the first `from`.
+    pub(super) fn pieces(&mut self, from: usize, for_write: bool) -> &[libc::iovec] {
+        self.pieces.clear();
+        let mut skip = from;
+        for memory in &mut self.memories {
+            let length = if for_write { memory.as_slice().len() } else { memory.capacity() };
+            let skipped = skip.min(length);
+            skip -= skipped;
+            if skipped < length && self.pieces.len() < libc::UIO_MAXIOV as usize {
+                let base = memory.as_mut_ptr().wrapping_add(skipped).cast();
+                self.pieces.push(libc::iovec { iov_base: base, iov_len: length - skipped });
+            }
+        }
+        &self.pieces
+    }
+
+    /// A read has filled the memories, one after the other, up to `length` in all.
+    pub(crate) fn set_filled(&mut self, length: usize) {
+        let mut rest = length;
+        for memory in &mut self.memories {
+            let filled = rest.min(memory.capacity());
+            memory.set_filled(filled);
+            rest -= filled;
+        }
+    }
+}
+
+/// The single piece of memory that a payload is, if it is one.
+pub(crate) fn memory_of(payload: Payload) -> Option<Memory> {
+    match payload {
+        Payload::Memory(memory) => Some(memory),
+        _ => None,
+    }
+}
+
+/// Where the bytes of a write lie.
+pub(super) enum Source {
+    One(*const u8, usize),
+    Many(*const libc::iovec, usize),
+}
+
+/// What a write of this payload writes, from its byte `from` on.
+pub(super) fn source(payload: &mut Payload, from: usize) -> Source {
+    let rest = |bytes: &[u8]| {
+        let rest = &bytes[from..];
+        Source::One(rest.as_ptr(), rest.len().min(super::LENGTH_MAX))
+    };
+    match payload {
+        Payload::Memory(memory) => rest(memory.as_slice()),
+        Payload::Segment(segment) => rest(Segment::as_slice(segment)),
+        Payload::Memories(memories) => {
+            let pieces = memories.pieces(from, true);
+            Source::Many(pieces.as_ptr(), pieces.len())
+        }
+        Payload::Batch(batch) => {
+            let pieces = batch.pieces();
+            Source::Many(pieces.as_ptr(), pieces.len())
+        }
+        _ => unreachable!("a write has bytes for its payload"),
+    }
+}
+
+/// Where the bytes of a read go.
+pub(super) enum Room {
+    One(*mut u8, usize),
+    Many(*const libc::iovec, usize),
+}
+
+/// The room of this payload for a read.
+pub(super) fn room(payload: &mut Payload, from: usize, length: usize) -> Room {
+    match payload {
+        Payload::Memory(memory) => {
+            let length = length.min(memory.capacity() - from).min(super::LENGTH_MAX);
+            Room::One(memory.as_mut_ptr().wrapping_add(from), length)
+        }
+        Payload::Memories(memories) => {
+            let pieces = memories.pieces(from, false);
+            Room::Many(pieces.as_ptr(), pieces.len())
+        }
+        _ => unreachable!("a read has memory for its payload"),
+    }
+}
+
+/// Memory on the heap whose address is a multiple of an alignment, as reads and writes past the
+/// page cache want it ([`DirectFile`](crate::fs::DirectFile)).
+///
+/// It derefs to the bytes that are filled: those that the last read brought, or that were put there
+/// by [`resize`](Self::resize) and writing to the slice.
+///
+/// ```
+/// let mut buffer = corio::fs::AlignedBuffer::new(8192, 4096);
+/// buffer.resize(4096);
+/// buffer[..5].copy_from_slice(b"hello");
+/// assert_eq!(buffer.as_ptr() as usize % 4096, 0);
+/// assert_eq!(buffer.len(), 4096);
+/// ```
+pub struct AlignedBuffer {
+    memory: NonNull<u8>,
+    layout: Layout,
+    length: usize,
+}
+
+impl AlignedBuffer {
+    /// Zeroed memory for `capacity` bytes, none of them filled.
+    ///
+    /// # Panics
+    ///
+    /// If `capacity` is zero, `alignment` is no power of two, or both are too large together.
+    #[track_caller]
+    pub fn new(capacity: usize, alignment: usize) -> AlignedBuffer {
+        assert!(capacity > 0, "an aligned buffer of no bytes is of no use");
+        let layout = Layout::from_size_align(capacity, alignment)
+            .expect("the alignment is a power of two, and the capacity fits an address");
+        // SAFETY: [aligned-buffer] the layout's size is not zero.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
+        AlignedBuffer { memory, layout, length: 0 }
+    }
+
+    /// How many bytes it has room for.
+    pub fn capacity(&self) -> usize {
+        self.layout.size()
+    }
+
+    /// What its address is a multiple of.
+    pub fn alignment(&self) -> usize {
+        self.layout.align()
+    }
+
+    /// How many bytes from the start count as filled: those that were never written are zero.
+    ///
+    /// # Panics
+    ///
+    /// If there is no room for so many.
+    #[track_caller]
+    pub fn resize(&mut self, length: usize) {
+        let capacity = self.capacity();
+        assert!(length <= capacity, "an aligned buffer of {capacity} bytes has none for {length}");
+        self.length = length;
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: [aligned-buffer] all of the memory is initialised, and the length is within it.
+        unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: [aligned-buffer] as above, and the buffer is borrowed exclusively.
+        unsafe { slice::from_raw_parts_mut(self.memory.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: [aligned-buffer] the memory was allocated with this layout and is this one's.
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
+    }
+}
+
+impl fmt::Debug for AlignedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (length, capacity) = (self.length, self.capacity());
+        write!(f, "AlignedBuffer({length} of {capacity} bytes, aligned to {})", self.alignment())
+    }
+}

@@ -1,0 +1,207 @@
+//! Trees of folders: made along a path, and removed without ever leaving them.
+//!
+//! A removal goes down by descriptors: a folder is opened inside of its parent's descriptor, by one
+//! name and never behind a link. So whoever exchanges a folder for a link meanwhile loses the link,
+//! and nothing outside is touched. What others remove meanwhile is removed; what they add behind
+//! the reader's back is found by another round, as long as each round removes something.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::calls::{name, on_names, open};
+use super::folder::{ReadDir, open_folder_in};
+use super::paths::{create_dir, metadata, remove_dir, remove_file, symlink_metadata};
+use crate::driver::{Fd, FileOp, OpenHow, Paths, is_about_links, kind};
+use crate::executor::Core;
+
+/// How often a folder is read anew that others fill while it is emptied.
+const ROUNDS_MAX: usize = 64;
+
+/// How deep a tree may be: each level holds a descriptor while it is worked on.
+const DEPTH_MAX: usize = 4096;
+
+/// Makes a folder and those that it is in, as far as they are missing.
+///
+/// # Errors
+///
+/// The kernel's; `AlreadyExists` if something on the way is no folder.
+///
+/// # Panics
+///
+/// If no runtime runs on this thread.
+///
+/// # Cancellation
+///
+/// **Weak**: some of them may have been made.
+#[doc(alias = "makedirs")]
+pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let mut missing = Vec::new();
+    let mut next = Some(path);
+    while let Some(folder) = next.filter(|folder| !folder.as_os_str().is_empty()) {
+        match create_dir(folder).await {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => missing.push(folder),
+            Err(error) => match metadata(folder).await {
+                Ok(found) if found.is_dir() => break,
+                _ => return Err(error),
+            },
+        }
+        next = folder.parent();
+    }
+    for folder in missing.into_iter().rev() {
+        match create_dir(folder).await {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder with all that is in it. Links are removed, never followed; if the path itself
+/// is one, it alone is.
+///
+/// Not more than one file of a tree is removed at a time, and the loop turns between any two. Each
+/// level of the tree holds a descriptor meanwhile.
+///
+/// # Errors
+///
+/// The kernel's; what was removed before stays removed. `NotFound` of the path itself is one, of
+/// what is in it not.
+///
+/// # Panics
+///
+/// If no runtime runs on this thread.
+///
+/// # Cancellation
+///
+/// **Weak**: a part of it is gone.
+#[doc(alias = "rmtree")]
+pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    if symlink_metadata(path).await?.is_symlink() {
+        return remove_file(path).await;
+    }
+    let core = Core::current();
+    let how = OpenHow { read: true, folder: true, no_follow: true, ..OpenHow::default() };
+    let top = open(&core, None, name(path)?, how).await?;
+    empty(&core, top).await?;
+    remove_dir(path).await
+}
+
+/// A folder that is being emptied.
+struct Level {
+    fd: Rc<Fd>,
+    /// Its name in the level above.
+    own: OsString,
+    /// Folders in it that are to be emptied and removed.
+    folders: Vec<OsString>,
+    rounds: usize,
+}
+
+impl Level {
+    fn new(fd: Rc<Fd>, own: OsString) -> Level {
+        Level { fd, own, folders: Vec::new(), rounds: 0 }
+    }
+}
+
+/// Removes all that is in a folder: a stack of levels instead of a recursion, whose depth would be
+/// somebody else's choice.
+async fn empty(core: &Rc<Core>, top: Rc<Fd>) -> io::Result<()> {
+    let mut levels = vec![Level::new(top, OsString::new())];
+    let top = &mut levels[0];
+    remove_files(core, top).await?;
+    while let Some(level) = levels.last_mut() {
+        if let Some(own) = level.folders.pop() {
+            match open_folder_in(core, &level.fd, &own).await {
+                Ok(fd) => {
+                    if levels.len() == DEPTH_MAX {
+                        return Err(too_deep());
+                    }
+                    let mut below = Level::new(fd, own);
+                    remove_files(core, &mut below).await?;
+                    levels.push(below);
+                }
+                Err(error) if is_gone(&error) => {}
+                // It became a link, or a file.
+                Err(error) if is_no_folder(&error) => unlink(core, &level.fd, own, false).await?,
+                Err(error) => return Err(error),
+            }
+            continue;
+        }
+        let Some(done) = levels.pop() else { return Ok(()) };
+        let Some(above) = levels.last_mut() else { return Ok(()) };
+        match unlink(core, &above.fd, done.own.clone(), true).await {
+            // Somebody filled it behind our back: once more, for so many times.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                let mut again = Level { rounds: done.rounds + 1, ..done };
+                if again.rounds == ROUNDS_MAX {
+                    return Err(error);
+                }
+                remove_files(core, &mut again).await?;
+                levels.push(again);
+            }
+            removed => removed?,
+        }
+    }
+    Ok(())
+}
+
+/// Removes what is no folder, and notes the folders.
+async fn remove_files(core: &Rc<Core>, level: &mut Level) -> io::Result<()> {
+    // A reader of its own, from the beginning.
+    let fd = open_folder_in(core, &level.fd, std::ffi::OsStr::new(".")).await?;
+    let mut reader = ReadDir::new(Rc::clone(core), fd, Path::new(""));
+    loop {
+        let batch = reader.next_batch().await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        for entry in batch {
+            if entry.kind == kind::FOLDER {
+                level.folders.push(entry.name);
+                continue;
+            }
+            match unlink(core, &level.fd, entry.name.clone(), false).await {
+                // Of file systems that do not tell kinds, or one that was exchanged.
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    level.folders.push(entry.name);
+                }
+                removed => removed?,
+            }
+        }
+    }
+}
+
+/// Removes a name; that it is gone already is as well.
+async fn unlink(
+    core: &Rc<Core>,
+    folder: &Rc<Fd>,
+    own: OsString,
+    is_folder: bool,
+) -> io::Result<()> {
+    let op = FileOp::Unlink { folder: folder.raw(), is_folder };
+    let payload = Paths::one(name(Path::new(&own))?);
+    match on_names(core, Some(folder), op, payload).await {
+        Err(error) if is_gone(&error) => Ok(()),
+        removed => removed.map(drop),
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// A link is one or the other error.
+fn is_no_folder(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotADirectory || is_about_links(error)
+}
+
+fn too_deep() -> io::Error {
+    io::Error::other(format!(
+        "the tree is deeper than {DEPTH_MAX} folders, each of which holds a \
+        descriptor while it is emptied; cure: remove its lower part first"
+    ))
+}
