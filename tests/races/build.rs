@@ -1,0 +1,14 @@
+//! Takes the files under test from the library as they are, less their attributes of a whole file.
+
+#[path = "../models/take.rs"]
+mod take;
+
+fn main() {
+    for name in ["ring", "place", "waiters", "error", "patience"] {
+        take::take(&format!("channel/{name}"), &[]);
+    }
+    for name in ["mpsc", "mpsc/sender", "mpsc/receiver"] {
+        take::take(&format!("channel/{name}"), &[]);
+    }
+    take::take("executor/inbox", &[]);
+}
