@@ -45,6 +45,10 @@ mod executor {
             let looks = super::driver::ticks() % 2 == 0;
             looks.then_some(Allowance { ticks: 20_000, adaptive: false })
         }
+
+        pub(crate) fn has_others_ready() -> bool {
+            super::driver::ticks() % 3 == 0
+        }
     }
 
     pub(crate) fn wake(waker: std::task::Waker) {
