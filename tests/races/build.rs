@@ -4,10 +4,8 @@
 mod take;
 
 fn main() {
-    for name in ["ring", "place", "waiters", "error", "patience"] {
-        take::take(&format!("channel/{name}"), &[]);
-    }
-    for name in ["mpsc", "mpsc/sender", "mpsc/receiver"] {
+    take::take("sync/error", &[]);
+    for name in ["ring", "place", "waiters", "patience", "mpsc", "mpsc/sender", "mpsc/receiver"] {
         take::take(&format!("channel/{name}"), &[]);
     }
     take::take("executor/inbox", &[]);
