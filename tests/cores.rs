@@ -2,6 +2,10 @@
 
 #[path = "cores/sharded.rs"]
 mod sharded;
+#[path = "support/mod.rs"]
+mod support;
+#[path = "cores/wakes.rs"]
+mod wakes;
 
 use std::cell::Cell;
 use std::future::pending;

@@ -95,6 +95,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/io/reading.rs", "lends the inbox's front past the end of a borrow"),
     ("src/driver/fake.rs", "reads payloads as a kernel would"),
     ("tests/models/src/lib.rs", "the explorer's counterpart of a ring's place"),
+    ("tests/races/src/lib.rs", "a lock that the sanitizer of threads sees"),
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),

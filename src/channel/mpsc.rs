@@ -17,7 +17,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::lock::Lock;
@@ -68,6 +68,7 @@ pub fn mpsc<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         free: Padded(AtomicU64::new(capacity as u64 * ONE)),
         senders: AtomicUsize::new(1),
         mean_gap: AtomicU64::new(0),
+        hears_of_end: AtomicBool::new(false),
         capacity,
         waiting: Lock::new(Waiting {
             senders: Line::new(),
@@ -92,6 +93,9 @@ struct Shared<T> {
     senders: AtomicUsize,
     /// How long a sender waits for a permit, in the mean.
     mean_gap: AtomicU64,
+    /// As `CLOSED`, in a word that hardly anybody writes: a receiver that looks on must not take
+    /// `free` away from the senders.
+    hears_of_end: AtomicBool,
     capacity: usize,
     waiting: Lock<Waiting>,
 }
@@ -242,6 +246,7 @@ impl<T> Shared<T> {
             // What was taken before belongs to who waited for it.
             self.settle(&mut waiting, &mut wakes);
             self.free.0.fetch_or(CLOSED, Ordering::AcqRel);
+            self.hears_of_end.store(true, Ordering::Release);
             waiting.senders.refuse_all(&mut wakes);
             waiting.closed.grant_all(&mut wakes);
             self.ring.unwant();

@@ -34,6 +34,9 @@ const PLACES_MIN: usize = 64;
 /// The clock is read once in so many looks that keep no distance.
 const LOOKS_A_CLOCK: u32 = 8;
 
+/// Looks in one poll, where no distance is kept and nothing else is to be done.
+const LOOKS_A_POLL: u32 = 4;
+
 /// One wait, from the moment at which there was nothing.
 #[derive(Debug)]
 pub(super) struct Spell {
@@ -66,6 +69,17 @@ impl Spell {
         let is_early =
             || ticks().wrapping_sub(self.since) < self.rests_until.wrapping_sub(self.since);
         self.distance > 0 && !self.is_over && is_early()
+    }
+
+    /// Looks a few times more at once, if the core has nothing else to do.
+    pub(super) fn finds(&self, look: impl Fn() -> bool) -> bool {
+        let mut looks = 0..LOOKS_A_POLL;
+        self.distance == 0
+            && !Core::has_others_ready()
+            && looks.any(|_| {
+                std::hint::spin_loop();
+                look()
+            })
     }
 
     /// Whether it looks no more.
@@ -140,6 +154,11 @@ impl Patience {
         }
         let (mean_gap, keeps_distance) = (self.mean_gap, self.keeps_distance);
         self.spell.get_or_insert_with(|| Spell::begin(mean_gap, keeps_distance)).goes_on()
+    }
+
+    /// See [`Spell::finds`].
+    pub(super) fn finds(&self, look: impl Fn() -> bool) -> bool {
+        self.spell.as_ref().is_some_and(|spell| spell.finds(look))
     }
 
     fn choose_distance(&mut self) {

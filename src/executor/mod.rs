@@ -294,6 +294,14 @@ impl Core {
         CURRENT.try_with(|current| current.borrow().as_ref().map(allowance)).ok().flatten()
     }
 
+    /// Whether tasks of this thread's core wait for their turn.
+    pub(crate) fn has_others_ready() -> bool {
+        let has_ready = |core: &Rc<Core>| core.tasks.borrow().has_ready();
+        CURRENT
+            .try_with(|current| current.borrow().as_ref().is_some_and(has_ready))
+            .unwrap_or(false)
+    }
+
     /// Where other threads reach this core.
     pub(crate) fn address(&self) -> Address {
         self.claim.address()

@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use futures_util::stream::Stream;
@@ -88,8 +89,12 @@ impl<T> Receiver<T> {
     /// Looks again later, or asks to be woken. Ready: there is a value after all, or (false) there
     /// will be none.
     fn poll_ready(&mut self, context: &Context<'_>) -> Poll<bool> {
-        if self.patience.goes_on() && !self.shared.is_closed() {
-            return poll_again(context);
+        let has_end = self.shared.hears_of_end.load(Ordering::Acquire);
+        if self.patience.goes_on() && !has_end {
+            return match self.patience.finds(|| self.shared.ring.is_published(self.head)) {
+                true => Poll::Ready(true),
+                false => poll_again(context),
+            };
         }
         let shared = &*self.shared;
         let mut waker = Some(context.waker().clone());

@@ -55,6 +55,22 @@ pub(crate) const CONTESTS: &[Contest] = &[
         ],
     },
     Contest {
+        name: "wake of a parked side, 50th percentile",
+        share: 400,
+        rows: &[
+            ("floor: futex", |count| floors::wake_thread(count, 50)),
+            ("corio", |count| corio_wake(count, 50)),
+        ],
+    },
+    Contest {
+        name: "wake of a parked side, 99th percentile",
+        share: 400,
+        rows: &[
+            ("floor: futex", |count| floors::wake_thread(count, 99)),
+            ("corio", |count| corio_wake(count, 99)),
+        ],
+    },
+    Contest {
         name: "spawn, parked",
         share: 200,
         rows: &[
@@ -274,6 +290,23 @@ fn crossbeam_ping(count: u64) -> f64 {
         drop(there);
         end
     }) / count as f64
+}
+
+/// From the sending of a value by a thread to its receipt by a core that sleeps.
+fn corio_wake(count: u64, percent: usize) -> f64 {
+    let (sender, mut receiver) = corio::channel::mpsc::<Instant>(1);
+    floors::wake(
+        count,
+        percent,
+        |note| {
+            on_corio(BusyPoll::Off, async {
+                while let Some(sent) = receiver.recv().await {
+                    note(sent);
+                }
+            });
+        },
+        move || sender.try_send(Instant::now()).expect("there is a receiver"),
+    )
 }
 
 /// Two cores; the second starts tasks on the first and awaits each.

@@ -336,3 +336,72 @@ impl Sleep for Message {
 pub(crate) fn message(count: u64) -> f64 {
     ping_pong(count, [Message::default(), Message::default()])
 }
+
+/// The time from a wake to what is woken, so often, of a side that has had time to fall asleep:
+/// this percentile, in nanoseconds. `serve` notes what it hears until there is no more to come.
+pub(crate) fn wake(
+    count: u64,
+    percent: usize,
+    serve: impl FnOnce(&mut dyn FnMut(Instant)) + Send,
+    wake: impl Fn() + Send,
+) -> f64 {
+    let heard = AtomicU64::new(0);
+    let mut delays = Vec::new();
+    let serving = |ready: crate::Ready<'_>| {
+        ready();
+        serve(&mut |sent| {
+            delays.push(sent.elapsed().as_nanos() as f64);
+            heard.fetch_add(1, Ordering::Release);
+        });
+    };
+    pair(serving, |ready| {
+        ready();
+        for number in 0..=count {
+            let pause = Instant::now();
+            while pause.elapsed().as_micros() < 100 {
+                std::hint::spin_loop();
+            }
+            wake();
+            while heard.load(Ordering::Acquire) <= number {
+                std::hint::spin_loop();
+            }
+        }
+        drop(wake);
+        Instant::now()
+    });
+    delays.sort_by(f64::total_cmp);
+    delays[(delays.len() - 1) * percent / 100]
+}
+
+/// A thread that parks.
+pub(crate) fn wake_thread(count: u64, percent: usize) -> f64 {
+    let (sent, thread) = (std::sync::Mutex::new(None), OnceLock::new());
+    let (sent, thread, is_over) = (&sent, &thread, &AtomicBool::new(false));
+    struct End<'a>(&'a AtomicBool, &'a OnceLock<Thread>);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+            self.1.get().expect("it has started").unpark();
+        }
+    }
+    let end = End(is_over, thread);
+    wake(
+        count,
+        percent,
+        move |note| {
+            let _ = thread.set(thread::current());
+            while !is_over.load(Ordering::Acquire) {
+                let said = sent.lock().expect("no panic").take();
+                match said {
+                    Some(said) => note(said),
+                    None => thread::park(),
+                }
+            }
+        },
+        move || {
+            let End(_, thread) = &end;
+            *sent.lock().expect("no panic") = Some(Instant::now());
+            thread.wait().unpark();
+        },
+    )
+}
