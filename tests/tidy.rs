@@ -55,6 +55,8 @@ const FLOORS: &[Floor] = &[
 /// What may be named on the same floor, or, from floor 5, below the public floors.
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
+    ("net", "cores", "a server over many cores starts its parts there"),
+    ("net", "signal", "a server ends on signals"),
     ("task", "time", "a grace limit is a sleep"),
     ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
