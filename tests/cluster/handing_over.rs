@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -200,5 +201,54 @@ fn the_policy_may_change_with_the_successor() {
         }
         drop((old, new));
         bounded(first.wait_closed()).await;
+    });
+}
+
+/// Runs this test again in a process that is passed a socket as systemd would: as descriptor 3, with
+/// the number of the process that is executed.
+fn run_passed(descriptors: &str, pid: &str) -> (bool, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = format!(
+        "LISTEN_PID={pid} LISTEN_FDS={descriptors} LISTEN_FDNAMES=web exec \"$0\" \"$@\" 3<&0"
+    );
+    let name = "handing_over::sockets_that_a_service_manager_passes_are_taken_once";
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env("CORIO_TEST_PASSED", listener.local_addr().unwrap().to_string())
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn sockets_that_a_service_manager_passes_are_taken_once() {
+    let Ok(address) = std::env::var("CORIO_TEST_PASSED") else {
+        let (is_success, printed) = run_passed("1", "$$");
+        assert!(is_success && printed.contains("took web"), "{printed}");
+        let (is_success, printed) = run_passed("1", "1");
+        assert!(is_success && printed.contains("took nothing"), "for another process: {printed}");
+        let (is_success, printed) = run_passed("many", "$$");
+        assert!(is_success && printed.contains("refused: LISTEN_FDS is `many`"), "{printed}");
+        return;
+    };
+    let mut sockets = match ListeningSocket::from_service_manager() {
+        Ok(sockets) => sockets,
+        Err(error) => return println!("refused: {error}"),
+    };
+    let Some(socket) = sockets.pop() else { return println!("took nothing") };
+    assert_eq!(socket.local_addr().unwrap().to_string(), address);
+    assert!(ListeningSocket::from_service_manager().unwrap().is_empty(), "each once");
+    let flags = std::fs::read_to_string("/proc/self/fdinfo/3").unwrap();
+    let flags = flags.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+    let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+    assert!(flags & 0o2_000_000 != 0, "it is not passed on to children");
+    println!("took {}", socket.name().unwrap());
+    corio::run(async {
+        let listener = ListenOptions::new().listen_on(socket).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        bounded(listener.accept()).await.unwrap();
     });
 }
