@@ -6,8 +6,8 @@
 //! cargo run --example restart             # restarts three times under load, and checks itself
 //! ```
 //!
-//! The sockets go over a unix socket, which is the successor's standard input. A service manager can
-//! hold them as well: `ListeningSocket::from_service_manager()` takes what systemd passed.
+//! The sockets go over a unix socket, which is the successor's standard input. A service manager
+//! can hold them as well: `ListeningSocket::from_service_manager()` takes what systemd passed.
 
 use std::env;
 use std::io::{self, Read, Write};

@@ -204,8 +204,8 @@ fn the_policy_may_change_with_the_successor() {
     });
 }
 
-/// Runs this test again in a process that is passed a socket as systemd would: as descriptor 3, with
-/// the number of the process that is executed.
+/// Runs this test again in a process that is passed a socket as systemd would: as descriptor 3,
+/// with the number of the process that is executed.
 fn run_passed(descriptors: &str, pid: &str) -> (bool, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let script = format!(
