@@ -175,6 +175,7 @@ impl Shared {
         if !task.header().observe(Rc::<Observer>::clone(&observer)) {
             observer.ended(&core, true);
         }
+        core.announce(&task);
     }
 
     pub(super) fn close(&self) {
