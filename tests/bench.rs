@@ -186,6 +186,26 @@ fn the_page_holds_everything_and_refers_to_nothing() {
 }
 
 #[test]
+fn a_server_on_several_cores_tells_what_each_did_and_how_uneven_it_was() {
+    for policy in ["reuse-port", "round-robin", "least-connections"] {
+        let shape = ["--seconds", "0.2", "--connections", "8", "--cores", "2"];
+        let json = bench_one(&[&["echo", "--accept", policy], &shape[..]].concat());
+        assert_eq!(json["errors"], 0);
+        let cores = json["cores"].as_array().expect("core by core");
+        assert_eq!(cores.len(), 2, "{json}");
+        let connections: Vec<_> = cores.iter().map(|core| core["connections"].as_u64()).collect();
+        assert_eq!(connections.iter().flatten().sum::<u64>(), 8, "{json}");
+        if policy != "reuse-port" {
+            assert_eq!(connections, [Some(4), Some(4)]);
+        }
+        assert!(json["imbalance"].as_f64() >= Some(1.0), "{json}");
+        assert!(cores.iter().all(|core| core["busy"].is_number()), "{json}");
+    }
+    let one = bench_one(&["echo", "--seconds", "0.1", "--connections", "2"]);
+    assert_eq!((&one["cores"], &one["imbalance"]), (&Value::Array(vec![]), &Value::Null));
+}
+
+#[test]
 fn connections_are_opened_again_and_again() {
     let json = bench_one(&["accept", "--seconds", "0.3", "--connections", "4"]);
     assert_eq!((&json["bench"], &json["errors"]), (&"accept".into(), &0.into()));
@@ -215,6 +235,8 @@ fn mistakes_are_told_with_their_cure() {
         (&["http", "--rate", "0"], "messages per second from 0.1"),
         (&["http", "--rounds", "0"], "a whole number from 1 to 1000"),
         (&["echo", "--against", "my-server"], "write `{port}` there"),
+        (&["echo", "--cores", "2", "--accept", "luck"], "policies: reuse-port"),
+        (&["echo", "--cores", "0"], "a whole number from 1 to 1024"),
         (&["echo", "--connections", "1,none"], "a whole number from 1 to"),
         (&["idle", "--rate", "5"], "leave out --rate"),
         (&["timer", "--rate", "5"], "timers have no server"),

@@ -55,7 +55,7 @@ async fn read_some(stream: &mut TcpStream, checker: &mut Checker) {
     }
 }
 
-const HOPS: u64 = 20;
+const HOPS: u64 = 12;
 const HOP_BYTES: u64 = 100_000;
 
 /// What travels: the connection, what was read of it, what was written to it.
@@ -128,7 +128,7 @@ async fn narrow_pair() -> (TcpStream, TcpStream) {
 }
 
 /// More than the kernel takes of a peer that does not read.
-const MUCH: usize = 12 << 20;
+const MUCH: usize = 8 << 20;
 
 /// Enough for a send to be in flight on any usual machine, where nothing depends on it.
 const ENOUGH: usize = 2 << 20;

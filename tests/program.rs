@@ -296,3 +296,27 @@ fn asyncio_sees_100_000_correct_echoes_and_churn_leaves_nothing_behind() {
     let stats: Value = serde_json::from_str(&printed).expect("JSON");
     assert_eq!(stats["connections"], 4_021, "{stats}");
 }
+
+#[test]
+fn a_server_on_several_cores_serves_and_ends_by_either_signal() {
+    for (kind, name) in [("echo", "INT"), ("http", "TERM")] {
+        let server = Server::start(kind, &["--cores", "3", "--accept", "round-robin", "--stats"]);
+        let clients: Vec<_> = (0..6)
+            .map(|_| {
+                let mut client = TcpStream::connect(server.address).expect("it listens");
+                let request = b"GET /plaintext HTTP/1.1\r\nHost: x\r\n\r\n";
+                client.write_all(request).expect("sent");
+                client.read_exact(&mut [0; 16]).expect("answered");
+                client
+            })
+            .collect();
+        // Who is connected holds up nothing.
+        let (code, printed, complaints) = server.end(name);
+        assert_eq!(code, Some(0), "{complaints}");
+        let stats: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        let cores = stats["cores"].as_array().expect("core by core");
+        let connections: Vec<_> = cores.iter().map(|core| core["connections"].as_u64()).collect();
+        assert_eq!(connections, [Some(2); 3], "{printed}");
+        drop(clients);
+    }
+}

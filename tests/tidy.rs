@@ -58,6 +58,8 @@ const FLOORS: &[Floor] = &[
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
     ("fs", "io", "a read that is cut off says so as those of streams do"),
+    ("net", "cores", "a server over many cores starts its parts there"),
+    ("net", "signal", "a server ends on signals"),
     ("task", "time", "a grace limit is a sleep"),
     ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),

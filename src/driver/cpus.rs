@@ -26,6 +26,15 @@ impl CpuSet {
         Ok(CpuSet(set))
     }
 
+    /// The CPU, if it is a single one.
+    pub(crate) fn only(&self) -> Option<usize> {
+        // SAFETY: [plain-call] counts the bits of the set.
+        let mut ids =
+            (0..libc::CPU_SETSIZE as usize).filter(|id| unsafe { libc::CPU_ISSET(*id, &self.0) });
+        let first = ids.next()?;
+        ids.next().is_none().then_some(first)
+    }
+
     /// Has this thread run on them. Where the kernel refuses, it runs where it ran.
     pub(crate) fn use_here(&self) {
         let length = mem::size_of_val(&self.0);

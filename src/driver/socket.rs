@@ -29,13 +29,16 @@ pub(crate) enum SocketOption {
 
 impl AnyDriver {
     /// A stream socket for this address, closed on exec.
-    pub(crate) fn open_socket(&mut self, address: &SocketAddr) -> io::Result<RawFd> {
+    pub(crate) fn open_socket(&mut self, address: &SocketAddr) -> io::Result<OwnedFd> {
         let family = match address {
             SocketAddr::V4(_) => libc::AF_INET,
             SocketAddr::V6(_) => libc::AF_INET6,
         };
         // SAFETY: [plain-call] no memory is passed.
-        check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })
+        let raw =
+            check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+        // SAFETY: [fd-is-ours] the kernel just made this descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(raw) })
     }
 
     pub(crate) fn bind(&mut self, fd: RawFd, address: &SocketAddr) -> io::Result<()> {

@@ -110,6 +110,11 @@ impl Stream {
         self.fd.raw() < 0
     }
 
+    /// As `pack`, of a stream with nothing in flight.
+    pub(crate) fn pack_at_rest(self: &Rc<Self>) -> Option<Luggage> {
+        if self.is_at_work() { None } else { self.pack() }
+    }
+
     /// Takes everything out; `None` if that was done before.
     fn pack(self: &Rc<Self>) -> Option<Luggage> {
         let fd = self.fd.release()?;

@@ -42,6 +42,13 @@ impl DetachedTcpStream {
         TcpStream::from_stream(Stream::unpack(core, luggage))
     }
 
+    /// Closes it such that the peer sees an error.
+    pub(super) fn reset(mut self) {
+        if let Some(luggage) = self.luggage.take() {
+            handing::close_by_reset(luggage.fd);
+        }
+    }
+
     fn luggage(&self) -> &Luggage {
         self.luggage.as_ref().expect("only `attach` and `drop` take it")
     }

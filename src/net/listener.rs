@@ -14,6 +14,8 @@
 //! several listeners share few places, each polls for a client first, and accepts once there is one
 //! and a place for it. Whoever waits for `accept` may go away: the connection stays in the inbox.
 
+mod accepting;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,13 +25,16 @@ use std::net::SocketAddr;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
+use accepting::Accept;
+pub use accepting::Incoming;
 
 use super::places::Places;
-use super::{Address, ListenOptions, TcpStream};
+use super::{Address, ListenOptions, ListeningSocket, TcpStream};
+use crate::cores::CoreHandle;
 use crate::driver::{Fd, Feature, Op, Payload, SocketOption, Token};
 use crate::executor::slots::{Done, Receive, Start};
 use crate::executor::waiting::WaitQueue;
@@ -91,7 +96,12 @@ struct Listener {
     is_dropped: Cell<bool>,
     error: Cell<Option<i32>>,
     /// Shared with others if there is a limit on connections.
-    places: RefCell<Option<Rc<Places>>>,
+    places: RefCell<Option<Arc<Places>>>,
+    /// Others have the socket too, so it goes on listening when this listener stops.
+    is_kept: Cell<bool>,
+    /// The socket of a listener that has stopped, until it is sure that its last accepts have kept
+    /// no client from the others.
+    sweeping: RefCell<Option<Rc<Fd>>>,
 }
 
 impl TcpListener {
@@ -139,14 +149,16 @@ impl TcpListener {
             is_dropped: Cell::new(false),
             error: Cell::new(None),
             places: RefCell::default(),
+            is_kept: Cell::new(false),
+            sweeping: RefCell::default(),
         });
         TcpListener { inner }
     }
 
     /// Has the listener accept no more than there are free places. Call it before the first
     /// `accept`.
-    pub(super) fn share_places(&self, places: &Rc<Places>) {
-        self.inner.places.replace(Some(Rc::clone(places)));
+    pub(super) fn share_places(&self, places: &Arc<Places>) {
+        self.inner.places.replace(Some(Arc::clone(places)));
     }
 
     /// A place has become free.
@@ -168,12 +180,12 @@ impl TcpListener {
     ///
     /// **Strict**: a connection stays in the listener's inbox until an `accept` returns it.
     pub async fn accept(&self) -> io::Result<TcpStream> {
-        Accept { listener: &self.inner, number: None }.await
+        Accept::new(&self.inner).await
     }
 
     /// The connections as a stream, which ends when the listener is closed.
     pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { accept: Accept { listener: &self.inner, number: None } }
+        Incoming::new(&self.inner)
     }
 
     /// How many accepted connections wait in the inbox.
@@ -191,6 +203,23 @@ impl TcpListener {
         let fd = self.inner.fd.borrow().clone();
         let fd = fd.ok_or_else(closed)?;
         self.inner.core.driver.borrow_mut().local_address(fd.raw())
+    }
+
+    /// The socket, to be passed to others: a successor process above all. From now on it goes on
+    /// listening when this listener is closed, for as long as anybody has it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `NotConnected` after [`close`](Self::close).
+    pub fn socket(&self) -> io::Result<ListeningSocket> {
+        let fd = self.inner.fd.borrow().clone().ok_or_else(closed)?;
+        self.keep();
+        ListeningSocket::duplicate(&*fd)
+    }
+
+    /// Others have the socket too.
+    pub(super) fn keep(&self) {
+        self.inner.is_kept.set(true);
     }
 
     /// Stops listening, and does not wait for the accepts in flight to end.
@@ -245,89 +274,6 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Waits for a connection.
-struct Accept<'a> {
-    listener: &'a Rc<Listener>,
-    number: Option<u64>,
-}
-
-impl Accept<'_> {
-    /// Gives up the place in the queue; the turn passes on.
-    fn leave(&mut self) {
-        if let Some(number) = self.number.take() {
-            let own = self.listener.waiting.borrow_mut().leave(number);
-            self.listener.wake_first();
-            // Last, since the drop of a foreign waker may panic.
-            drop(own);
-        }
-    }
-
-    /// What there is to return, if it is this one's turn. Then the turn is passed on: whoever
-    /// keeps a future that is over must not hold up the others.
-    fn take(&mut self) -> Option<io::Result<TcpStream>> {
-        let listener = self.listener;
-        if !listener.waiting.borrow().is_turn_of(self.number) {
-            return None;
-        }
-        let next = listener.inbox.borrow_mut().pop_front();
-        let taken = match (next, listener.error.get()) {
-            (Some(fd), _) => Ok(TcpStream::from_fd(Rc::clone(&listener.core), fd)),
-            (None, _) if listener.is_closed.get() => Err(closed()),
-            (None, Some(error)) => Err(io::Error::from_raw_os_error(error)),
-            (None, None) => return None,
-        };
-        self.leave();
-        listener.accept_more();
-        Some(taken)
-    }
-}
-
-impl Future for Accept<'_> {
-    type Output = io::Result<TcpStream>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let listener = self.listener;
-        listener.core.check_turning()?;
-        if let Some(taken) = self.take() {
-            return Poll::Ready(taken);
-        }
-        let waker = context.waker().clone();
-        // To clone a foreign waker may run any code, also some that closes this listener.
-        if let Some(taken) = self.take() {
-            return Poll::Ready(taken);
-        }
-        let old = listener.waiting.borrow_mut().wait(&mut self.number, waker);
-        listener.accept_more();
-        drop(old);
-        Poll::Pending
-    }
-}
-
-impl Drop for Accept<'_> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-/// The connections of a listener, from [`TcpListener::incoming`].
-pub struct Incoming<'a> {
-    accept: Accept<'a>,
-}
-
-impl Stream for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match Pin::new(&mut self.accept).poll(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
-                Poll::Ready(None)
-            }
-            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        }
-    }
-}
-
 impl Listener {
     fn free_count(&self) -> usize {
         let in_inbox = self.inbox_limit.saturating_sub(self.inbox.borrow().len());
@@ -354,23 +300,34 @@ impl Listener {
         self.places.borrow().as_ref().is_some_and(|places| places.are_shared())
     }
 
-    /// Runs a step that changes which accepts are in flight, and keeps the count of places true.
-    fn with_places<T>(&self, step: impl FnOnce() -> T) -> T {
-        let before = self.reserved_count();
-        let result = step();
-        if let Some(places) = &*self.places.borrow() {
-            places.reserve(before, self.reserved_count());
-        }
-        result
+    /// Takes places for accepts that are being started. Another core may be first.
+    fn take_places(&self, count: usize) -> bool {
+        self.places.borrow().as_ref().is_none_or(|places| places.try_take(count))
     }
 
     /// Has accepts armed at the end of the turn, if there is room for more than are in flight.
     fn accept_more(self: &Rc<Self>) {
         let is_busy = self.is_standing.get() || self.is_stopping.get() || self.arm_asked.get();
-        if !self.is_resting() && !is_busy && self.has_to_arm() {
+        if self.is_resting() || is_busy {
+            return;
+        }
+        // Who has said that it wants a place has to look once more.
+        if self.has_to_arm() || (self.says_it_wants_a_place() && self.has_to_arm()) {
             self.arm_asked.set(true);
             self.core.arm_at_turn_end(Rc::<Listener>::clone(self));
         }
+    }
+
+    fn says_it_wants_a_place(&self) -> bool {
+        let places = self.places.borrow();
+        let Some(places) = places.as_ref().filter(|it| it.are_of_many_cores()) else {
+            return false;
+        };
+        let wants = self.has_client.get() && self.singles_count() == 0;
+        if wants {
+            places.want(CoreHandle::of(&self.core));
+        }
+        wants
     }
 
     fn has_to_arm(&self) -> bool {
@@ -392,7 +349,8 @@ impl Listener {
 
     fn may_stand(&self) -> bool {
         let features = self.core.features();
-        features.has(Feature::AcceptMultishot) && self.free_count() > self.backlog
+        let is_alone = self.places.borrow().as_ref().is_none_or(|it| !it.are_of_many_cores());
+        is_alone && features.has(Feature::AcceptMultishot) && self.free_count() > self.backlog
     }
 
     fn arm(self: Rc<Self>) {
@@ -401,11 +359,10 @@ impl Listener {
             return;
         }
         let Some(fd) = self.fd.borrow().clone() else { return };
-        if self.in_flight.borrow().is_empty() && self.may_stand() {
-            return self.with_places(|| {
-                self.is_standing.set(true);
-                self.start(&fd, Op::Accept { fd: fd.raw(), multishot: true }, ROLE_ACCEPT);
-            });
+        let is_idle = self.in_flight.borrow().is_empty();
+        if is_idle && self.may_stand() && self.take_places(self.backlog + 1) {
+            self.is_standing.set(true);
+            return self.start(&fd, Op::Accept { fd: fd.raw(), multishot: true }, ROLE_ACCEPT);
         }
         if self.looks_first() && !self.has_client.get() {
             if self.in_flight.borrow().is_empty() {
@@ -414,10 +371,13 @@ impl Listener {
             }
             return;
         }
-        while self.singles_count() < self.singles_wanted() {
+        while self.singles_count() < self.singles_wanted() && self.take_places(1) {
             self.has_client.set(false);
-            let op = Op::Accept { fd: fd.raw(), multishot: false };
-            self.with_places(|| self.start(&fd, op, ROLE_ACCEPT));
+            self.start(&fd, Op::Accept { fd: fd.raw(), multishot: false }, ROLE_ACCEPT);
+        }
+        if self.has_client.get() {
+            // Another core was first.
+            self.accept_more();
         }
     }
 
@@ -447,13 +407,37 @@ impl Listener {
         // The slots in flight hold the descriptor, and with the last of them it is closed. It
         // stops listening now: clients are refused, and the address can be bound again.
         let fd = self.fd.borrow_mut().take();
-        if let Some(fd) = fd {
-            self.core.driver.borrow_mut().reset(fd.raw());
+        match fd {
+            Some(fd) if self.is_kept.get() => drop(self.sweeping.borrow_mut().replace(fd)),
+            Some(fd) => self.core.driver.borrow_mut().reset(fd.raw()),
+            None => {}
         }
+        self.end_sweep_if_idle();
         let waiting = self.waiting.borrow_mut().all();
         for waker in waiting {
             self.core.wake(waker);
         }
+    }
+
+    fn end_sweep_if_idle(&self) {
+        if self.in_flight.borrow().is_empty() {
+            let swept = self.sweeping.borrow_mut().take();
+            drop(swept);
+        }
+    }
+
+    /// After the last accept of a stopped listener whose socket others have: takes a client that it
+    /// may have kept from them. The accept is ended at once, in case that somebody was quicker.
+    fn sweep(self: &Rc<Self>) {
+        let Some(fd) = self.sweeping.borrow().clone() else { return };
+        let is_last = self.in_flight.borrow().is_empty() && self.core.life() < Life::Draining;
+        let has_client =
+            is_last && self.core.driver.borrow_mut().keeps_client_from_others(fd.raw());
+        if has_client && !self.is_dropped.get() && self.take_places(1) {
+            self.start(&fd, Op::Accept { fd: fd.raw(), multishot: false }, ROLE_ACCEPT);
+            self.cancel_accepts();
+        }
+        self.end_sweep_if_idle();
     }
 
     fn wake_first(&self) {
@@ -529,23 +513,27 @@ impl Listener {
 
 impl Receive for Listener {
     fn complete(self: Rc<Self>, _core: &Rc<Core>, done: Done) {
-        if !done.more {
-            self.with_places(|| {
-                self.is_polling.set(self.is_polling.get() && done.role != ROLE_POLL);
-                self.in_flight.borrow_mut().retain(|token| *token != done.token);
-                if self.is_standing.replace(false) {
-                    self.is_stopping.set(false);
-                }
-            });
-        }
+        let reserved_before = self.reserved_count();
         match done.result {
             error if error < 0 => self.failed(-error),
             _ if done.role == ROLE_POLL => self.has_client.set(true),
+            // It takes its place before the accept gives its own back.
             raw => self.accepted(raw),
+        }
+        if !done.more {
+            self.is_polling.set(self.is_polling.get() && done.role != ROLE_POLL);
+            self.in_flight.borrow_mut().retain(|token| *token != done.token);
+            if self.is_standing.replace(false) {
+                self.is_stopping.set(false);
+            }
+        }
+        if let Some(places) = &*self.places.borrow() {
+            places.give_back(reserved_before - self.reserved_count());
         }
         if done.more && !self.may_stand() && !self.is_stopping.replace(true) {
             self.cancel_accepts();
         }
+        self.sweep();
         self.wake_first();
         self.accept_more();
         if self.in_flight.borrow().is_empty() {
@@ -572,7 +560,7 @@ impl Drop for TcpListener {
             self.inner.reset(fd);
         }
         if let Some(places) = &*self.inner.places.borrow() {
-            unclaimed.iter().for_each(|_| places.release());
+            places.give_back(unclaimed.len());
         }
     }
 }

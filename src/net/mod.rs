@@ -7,6 +7,7 @@ mod detached;
 mod methods;
 mod halves;
 mod listener;
+mod listening;
 mod names;
 mod options;
 mod places;
@@ -18,7 +19,11 @@ pub use connect::{Connect, connect, connect_any};
 pub use detached::DetachedTcpStream;
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use listener::{Incoming, TcpListener};
+pub use listening::ListeningSocket;
 pub use names::lookup_host;
 pub use options::ListenOptions;
-pub use server::{ConnectionEnd, ServeOptions, Server, ShutdownReport, Stage, serve};
+pub use server::{
+    AcceptPolicy, ConnectionEnd, CoreEnd, CoresReport, CoresServer, ServeOptions, Server,
+    ShutdownReport, Stage, serve,
+};
 pub use tcp::TcpStream;

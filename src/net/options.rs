@@ -1,12 +1,15 @@
 //! How a listener is made.
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Address, TcpListener};
-use crate::driver::SocketOption;
+use super::{Address, ListeningSocket, TcpListener};
+use crate::driver::{AnyDriver, SocketOption};
+use crate::executor::Core;
 use crate::executor::operation::core_for;
 
 /// Settings for a [`TcpListener`]. Socket options of the listener hold for the streams it accepts,
@@ -123,17 +126,59 @@ impl ListenOptions {
     ) -> io::Result<TcpListener> {
         let core = core_for(called_at);
         let address = address.to_socket_addr()?;
-        let raw = core.driver.borrow_mut().open_socket(&address)?;
+        let socket = self.open(&core, &address, self.reuse_port)?;
+        Ok(self.listener_of(core, socket))
+    }
+
+    pub(super) fn shares_port(&self) -> bool {
+        self.reuse_port
+    }
+
+    /// A socket that listens on `address`.
+    pub(super) fn open(
+        &self,
+        core: &Core,
+        address: &SocketAddr,
+        reuse_port: bool,
+    ) -> io::Result<ListeningSocket> {
+        let mut driver = core.driver.borrow_mut();
+        let fd = driver.open_socket(address)?;
+        let raw = fd.as_raw_fd();
+        driver.set_option(raw, SocketOption::ReusePort(reuse_port))?;
+        self.set_options(&mut driver, raw)?;
+        driver.bind(raw, address)?;
+        driver.listen(raw, self.backlog)?;
+        Ok(ListeningSocket::new(fd))
+    }
+
+    fn set_options(&self, driver: &mut AnyDriver, raw: RawFd) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|option| driver.set_option(raw, *option))
+    }
+
+    /// A socket that listens already, as a listener with these settings; its address and its
+    /// backlog stay as they are. It goes on listening when the listener is closed, if anybody else
+    /// has it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, for an option.
+    ///
+    /// # Panics
+    ///
+    /// If no runtime runs on this thread.
+    #[track_caller]
+    pub fn listen_on(&self, socket: ListeningSocket) -> io::Result<TcpListener> {
+        let core = core_for(Location::caller());
+        self.set_options(&mut core.driver.borrow_mut(), socket.fd().as_raw_fd())?;
+        let listener = self.listener_of(core, socket);
+        listener.keep();
+        Ok(listener)
+    }
+
+    /// The listener of a socket that is open.
+    pub(super) fn listener_of(&self, core: Rc<Core>, socket: ListeningSocket) -> TcpListener {
+        let raw = core.driver.borrow_mut().adopt(socket.into_fd());
         let fd = core.fd(raw);
-        {
-            let mut driver = core.driver.borrow_mut();
-            driver.set_option(raw, SocketOption::ReusePort(self.reuse_port))?;
-            for option in &self.sockets {
-                driver.set_option(raw, *option)?;
-            }
-            driver.bind(raw, &address)?;
-            driver.listen(raw, self.backlog)?;
-        }
-        Ok(TcpListener::from_fd(Rc::clone(&core), fd, self.inbox_limit, self.backlog as usize))
+        TcpListener::from_fd(core, fd, self.inbox_limit, self.backlog as usize)
     }
 }

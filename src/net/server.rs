@@ -12,30 +12,33 @@
 //! let it finish, ask it to end, or reset the connection, and tell afterwards how far each came.
 //! An error of one handler goes to the runtime's hook and ends nothing else.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+mod across;
+mod ends;
+mod policy;
+mod shared;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::Location;
-use std::rc::{Rc, Weak};
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
+
+pub use across::CoresServer;
+pub use ends::{ConnectionEnd, CoreEnd, CoresReport, ShutdownReport, Stage};
+pub use policy::AcceptPolicy;
+use shared::{Seat, Shared};
+
 use super::places::Places;
-use super::{Address, ListenOptions, TcpListener, TcpStream};
-use crate::executor::task::{AnyTask, Observe};
-use crate::executor::{Core, Unhandled};
-use crate::io::Stream;
-use crate::sync::Event;
+use super::{Address, ListenOptions, TcpStream};
+use crate::executor::Core;
+use crate::signal::{Signal, Signals};
 use crate::task::TaskOutput;
-use crate::time::{sleep, timeout};
-
-/// How long handlers that were asked to end have, before they are aborted.
-const CANCEL_LIMIT: Duration = Duration::from_millis(250);
-
-/// How long an accept loop rests after an error of its socket.
-const ERROR_PAUSE: Duration = Duration::from_millis(100);
+use crate::time::deadline_after;
 
 /// Listens on `address` and runs `handler` for each connection, as a task of its own: asyncio's
 /// `start_server`. See [`ServeOptions`] for limits and more addresses.
@@ -103,6 +106,8 @@ pub struct ServeOptions {
     listen: ListenOptions,
     connections_max: Option<usize>,
     more_addresses: Vec<SocketAddr>,
+    policy: AcceptPolicy,
+    steers: bool,
 }
 
 impl Default for ServeOptions {
@@ -115,7 +120,13 @@ impl ServeOptions {
     /// One address, no limit on connections, and the default [`ListenOptions`].
     pub fn new() -> ServeOptions {
         let listen = ListenOptions::new();
-        ServeOptions { listen, connections_max: None, more_addresses: Vec::new() }
+        ServeOptions {
+            listen,
+            connections_max: None,
+            more_addresses: Vec::new(),
+            policy: AcceptPolicy::default(),
+            steers: false,
+        }
     }
 
     /// How the listeners are made.
@@ -134,6 +145,21 @@ impl ServeOptions {
     /// Listens on this address as well.
     pub fn also(mut self, address: SocketAddr) -> ServeOptions {
         self.more_addresses.push(address);
+        self
+    }
+
+    /// Which core gets a connection, where several serve.
+    pub fn accept(mut self, policy: AcceptPolicy) -> ServeOptions {
+        self.policy = policy;
+        self
+    }
+
+    /// With [`AcceptPolicy::ReusePort`]: the kernel gives a connection to the core on whose CPU its
+    /// first packet was handled, by a classic BPF program (SO_ATTACH_REUSEPORT_CBPF, see
+    /// socket(7)). It pays where the queues of the network card are spread over the same CPUs. A
+    /// CPU without a core spreads its connections. Off by default.
+    pub fn steer_by_cpu(mut self, on: bool) -> ServeOptions {
+        self.steers = on;
         self
     }
 
@@ -172,10 +198,15 @@ impl ServeOptions {
             for (listener, places) in listeners.iter().zip(places.iter().cycle()) {
                 listener.share_places(places);
             }
-            let shared = Shared::new(listeners, places);
-            let handler = Rc::new(handler);
+            let shared = Shared::new(listeners, Box::new(|| {}));
+            let serving = Rc::downgrade(&shared);
+            let take: Rc<dyn Fn(TcpStream)> = Rc::new(move |stream| {
+                let Some(shared) = serving.upgrade() else { return };
+                let seat = Seat::of(places.clone(), None);
+                shared.start(stream, seat, &handler);
+            });
             for listener in &shared.listeners {
-                let accepting = Rc::clone(&shared).accept(Rc::clone(listener), Rc::clone(&handler));
+                let accepting = Rc::clone(&shared).accept(Rc::clone(listener), Rc::clone(&take));
                 Core::current().spawn(accepting, called_at, false);
             }
             Ok(Server { shared })
@@ -188,79 +219,6 @@ impl ServeOptions {
 /// Dropping it leaves it serving until the runtime ends.
 pub struct Server {
     shared: Rc<Shared>,
-}
-
-struct Shared {
-    listeners: Vec<Rc<TcpListener>>,
-    addresses: Vec<SocketAddr>,
-    places: Option<Rc<Places>>,
-    is_closed: Cell<bool>,
-    number_last: Cell<u64>,
-    connections: RefCell<BTreeMap<u64, Connection>>,
-    ends: RefCell<Vec<ConnectionEnd>>,
-    /// A shutdown wants to know how connections end.
-    keeps_ends: Cell<bool>,
-    /// Set while there is no connection.
-    is_idle: Event,
-    closed: Event,
-}
-
-struct Connection {
-    task: Rc<dyn AnyTask>,
-    stream: Weak<Stream>,
-    peer: Option<SocketAddr>,
-    stage: Stage,
-}
-
-/// How far a connection came before it ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Stage {
-    /// Its handler finished by itself.
-    Finished,
-    /// Its handler was asked to end, and did.
-    Cancelled,
-    /// Its handler was dropped, and the connection reset.
-    Aborted,
-}
-
-/// How one connection ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct ConnectionEnd {
-    /// The other end; `None` if it was gone when the connection was accepted.
-    pub peer: Option<SocketAddr>,
-    /// How far it came.
-    pub stage: Stage,
-}
-
-/// What [`Server::shutdown`] did with each connection that was open.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// The connections, in the order in which they ended.
-    pub connections: Vec<ConnectionEnd>,
-}
-
-impl ShutdownReport {
-    /// Connections whose handlers finished by themselves.
-    pub fn finished(&self) -> usize {
-        self.count(Stage::Finished)
-    }
-
-    /// Connections whose handlers ended since they were asked to.
-    pub fn cancelled(&self) -> usize {
-        self.count(Stage::Cancelled)
-    }
-
-    /// Connections whose handlers did not end, and that were reset.
-    pub fn aborted(&self) -> usize {
-        self.count(Stage::Aborted)
-    }
-
-    fn count(&self, stage: Stage) -> usize {
-        self.connections.iter().filter(|it| it.stage == stage).count()
-    }
 }
 
 impl Server {
@@ -277,7 +235,7 @@ impl Server {
 
     /// Connections that are open.
     pub fn connection_count(&self) -> usize {
-        self.shared.connections.borrow().len()
+        self.shared.connection_count()
     }
 
     /// Stops listening. Connections that are open go on; those that were accepted and whose handler
@@ -326,22 +284,45 @@ impl Server {
     ///
     /// **Weak**: the server is closed, and the connections go on from where they were.
     pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
-        let shared = &self.shared;
-        shared.keeps_ends.set(true);
-        shared.close();
-        shared.closed.wait().await;
-        if timeout(grace, shared.is_idle.wait()).await.is_err() {
-            shared.end_clients(Stage::Cancelled);
-            if timeout(CANCEL_LIMIT, shared.is_idle.wait()).await.is_err() {
-                shared.end_clients(Stage::Aborted);
-                // Their futures are dropped in the next turn; operations that the kernel keeps
-                // are not waited for any longer than a cancel is.
-                let _ = timeout(CANCEL_LIMIT, shared.is_idle.wait()).await;
+        self.shared.shutdown(deadline_after(grace)).await
+    }
+
+    /// Serves until SIGINT or SIGTERM, then [`shutdown`](Self::shutdown)s with this grace. A second
+    /// signal ends the grace: what is open is reset at once.
+    ///
+    /// # Errors
+    ///
+    /// If signals cannot be listened to.
+    ///
+    /// # Cancellation
+    ///
+    /// **Weak**: signals stay blocked (see [`signal`](crate::signal)); a shutdown that has begun
+    /// stops where it is.
+    pub async fn serve_until_signal(&self, grace: Duration) -> io::Result<ShutdownReport> {
+        let signals = Signals::new(ENDING)?;
+        signals.recv().await?;
+        until_second(&signals, self.shutdown(grace), || self.abort_clients()).await
+    }
+}
+
+/// The signals that ask a server to end.
+const ENDING: [Signal; 2] = [Signal::Interrupt, Signal::Terminate];
+
+/// Waits for a shutdown; a signal meanwhile has everything aborted.
+async fn until_second<T>(
+    signals: &Signals,
+    shutdown: impl Future<Output = T>,
+    abort: impl Fn(),
+) -> io::Result<T> {
+    let mut shutdown = pin!(shutdown);
+    loop {
+        match select(shutdown.as_mut(), pin!(signals.recv())).await {
+            Either::Left((report, _)) => return Ok(report),
+            Either::Right((signal, _)) => {
+                signal?;
+                abort();
             }
         }
-        let mut connections = shared.ends.take();
-        connections.extend(shared.connections.borrow().values().map(Connection::end));
-        ShutdownReport { connections }
     }
 }
 
@@ -350,161 +331,6 @@ struct Closer<'a>(&'a Rc<Shared>);
 impl Drop for Closer<'_> {
     fn drop(&mut self) {
         self.0.close();
-    }
-}
-
-impl Connection {
-    fn end(&self) -> ConnectionEnd {
-        ConnectionEnd { peer: self.peer, stage: self.stage }
-    }
-}
-
-impl Shared {
-    fn new(listeners: Vec<TcpListener>, places: Option<Rc<Places>>) -> Rc<Shared> {
-        let addresses = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
-        let is_idle = Event::new();
-        is_idle.set();
-        Rc::new(Shared {
-            listeners: listeners.into_iter().map(Rc::new).collect(),
-            addresses,
-            places,
-            is_closed: Cell::new(false),
-            number_last: Cell::new(0),
-            connections: RefCell::default(),
-            ends: RefCell::default(),
-            keeps_ends: Cell::new(false),
-            is_idle,
-            closed: Event::new(),
-        })
-    }
-
-    /// Serves what a listener accepts, until it is closed and its inbox is empty.
-    async fn accept<H, F>(self: Rc<Self>, listener: Rc<TcpListener>, handler: Rc<H>)
-    where
-        H: Fn(TcpStream) -> F,
-        F: Future + 'static,
-        F::Output: TaskOutput + 'static,
-    {
-        loop {
-            match listener.accept().await {
-                Ok(stream) => self.start(stream, &*handler),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                    // An accept that was in flight may still bring somebody.
-                    listener.close().await;
-                    if listener.waiting() == 0 {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    Core::current().report(&Unhandled::AcceptPaused { error });
-                    sleep(ERROR_PAUSE).await;
-                }
-            }
-        }
-        let is_last = self.listeners.iter().all(|it| it.local_addr().is_err() && it.waiting() == 0);
-        if is_last {
-            self.closed.set();
-        }
-    }
-
-    fn start<H, F>(self: &Rc<Self>, stream: TcpStream, handler: &H)
-    where
-        H: Fn(TcpStream) -> F,
-        F: Future + 'static,
-        F::Output: TaskOutput + 'static,
-    {
-        let (core, peer) = (Core::current(), stream.peer_addr().ok());
-        let number = self.number_last.get() + 1;
-        self.number_last.set(number);
-        self.is_idle.clear();
-        let weak_stream = stream.downgrade();
-        let work = handle(handler(stream), peer);
-        let task = core.spawn(work, Location::caller(), false);
-        // Nobody takes its outcome: a panic is reported.
-        task.header().has_handle.set(false);
-        let task: Rc<dyn AnyTask> = task;
-        let observer = Rc::new(Observer { number, shared: Rc::clone(self) });
-        let connection = Connection {
-            task: Rc::clone(&task),
-            stream: weak_stream,
-            peer,
-            stage: Stage::Finished,
-        };
-        self.connections.borrow_mut().insert(number, connection);
-        if !task.header().observe(Rc::<Observer>::clone(&observer)) {
-            observer.ended(&core, true);
-        }
-        core.announce(&task);
-    }
-
-    fn close(&self) {
-        if !self.is_closed.replace(true) {
-            for listener in &self.listeners {
-                listener.stop();
-            }
-        }
-    }
-
-    fn end_clients(&self, stage: Stage) {
-        let mut streams = Vec::new();
-        let mut tasks = Vec::new();
-        for connection in self.connections.borrow_mut().values_mut() {
-            connection.stage = stage;
-            streams.extend(connection.stream.upgrade());
-            tasks.push(Rc::clone(&connection.task));
-        }
-        let core = Core::try_current();
-        for task in tasks {
-            match (stage, &core) {
-                (Stage::Aborted, _) => drop(task.header().abort()),
-                (_, Some(core)) => drop(core.ask_task(&*task, Some("its server closes".into()))),
-                (_, None) => {}
-            }
-        }
-        if stage == Stage::Aborted {
-            for stream in streams {
-                stream.abort();
-            }
-        }
-    }
-
-    fn ended(&self, number: u64) {
-        let connection = self.connections.borrow_mut().remove(&number);
-        let Some(connection) = connection else { return };
-        if self.keeps_ends.get() {
-            self.ends.borrow_mut().push(connection.end());
-        }
-        if self.connections.borrow().is_empty() {
-            self.is_idle.set();
-        }
-        if let Some(places) = &self.places {
-            places.release();
-            for listener in &self.listeners {
-                listener.accept_more();
-            }
-        }
-    }
-}
-
-/// A connection's handler, whose error is told to the runtime's hook.
-async fn handle<F>(handler: F, peer: Option<SocketAddr>)
-where
-    F: Future,
-    F::Output: TaskOutput,
-{
-    if let Err(error) = handler.await.into_result() {
-        Core::current().report(&Unhandled::HandlerFailed { peer, error });
-    }
-}
-
-struct Observer {
-    number: u64,
-    shared: Rc<Shared>,
-}
-
-impl Observe for Observer {
-    fn ended(self: Rc<Self>, _core: &Rc<Core>, _was_cancelled: bool) {
-        self.shared.ended(self.number);
     }
 }
 

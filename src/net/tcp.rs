@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -76,7 +76,7 @@ impl TcpStream {
         local: Option<SocketAddr>,
     ) -> io::Result<TcpStream> {
         let core = core_for(called_at);
-        let raw = core.driver.borrow_mut().open_socket(&address)?;
+        let raw = core.driver.borrow_mut().open_socket(&address)?.into_raw_fd();
         let fd = core.fd(raw);
         core.driver.borrow_mut().set_option(raw, SocketOption::NoDelay(true))?;
         if let Some(local) = local {
@@ -96,6 +96,11 @@ impl TcpStream {
 
     pub(super) fn from_stream(stream: Rc<Stream>) -> TcpStream {
         TcpStream { stream }
+    }
+
+    /// A stream that nobody has used yet, for another core; `None` if somebody has.
+    pub(super) fn into_detached(self) -> Option<DetachedTcpStream> {
+        self.stream.pack_at_rest().map(DetachedTcpStream::new)
     }
 
     /// For whoever may have to reset it after it was given away.

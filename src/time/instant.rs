@@ -59,6 +59,11 @@ impl Instant {
     }
 }
 
+/// The moment that lies so far ahead; the last there is if it lies beyond.
+pub(crate) fn deadline_after(duration: Duration) -> Instant {
+    Instant::now().saturating_add(duration)
+}
+
 impl Add<Duration> for Instant {
     type Output = Instant;
 

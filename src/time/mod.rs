@@ -11,6 +11,7 @@ mod wait_for;
 pub use std::time::Duration;
 
 pub use instant::Instant;
+pub(crate) use instant::deadline_after;
 pub use interval::{Interval, MissedTickBehavior, Tick, interval, interval_at};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};

@@ -2,6 +2,7 @@
 //! cure; clap puts the option's name before it and ends the program with exit code 2.
 
 use corio::Driver;
+use corio::net::AcceptPolicy;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
@@ -92,6 +93,16 @@ impl FromStr for BusyPoll {
             )),
         }
     }
+}
+
+/// Which core gets a connection, by name.
+pub(crate) fn policy(text: &str) -> Result<AcceptPolicy, String> {
+    let known = "policies: reuse-port, round-robin, least-connections";
+    AcceptPolicy::from_name(text).ok_or_else(|| format!("there is no policy `{text}`; {known}"))
+}
+
+pub(crate) fn cores(text: &str) -> Result<usize, String> {
+    within(text, 1, 1024, "each core is a loop on a thread of its own")
 }
 
 pub(crate) fn connections(text: &str) -> Result<usize, String> {

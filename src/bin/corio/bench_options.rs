@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use corio::Driver;
+use corio::net::AcceptPolicy;
 
 use crate::Failure;
 use crate::arguments::{self, BusyPoll, Cpu};
@@ -69,6 +70,18 @@ pub(crate) struct BenchOptions {
     /// CPU of the servers [default: the first one]
     #[arg(long, value_name = "C", conflicts_with = "target")]
     pub(crate) server_core: Option<Cpu>,
+    /// Serve on so many cores, and tell what each did; the kernel places them
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = arguments::cores,
+        conflicts_with_all = ["target", "server_core"]
+    )]
+    pub(crate) cores: Option<usize>,
+    /// Which core gets a connection: `reuse-port`, `round-robin` or `least-connections` [default:
+    /// `reuse-port`]
+    #[arg(long, value_name = "POLICY", value_parser = arguments::policy, requires = "cores")]
+    pub(crate) accept: Option<AcceptPolicy>,
     /// How long corio's server polls before sleeping: `adaptive`, `off`, or microseconds
     #[arg(long, value_name = "HOW", conflicts_with = "target")]
     pub(crate) busy_poll: Option<BusyPoll>,
@@ -125,7 +138,9 @@ impl BenchOptions {
             None => Contender::Own(Settings {
                 kind,
                 driver: self.driver,
-                core: placement.server,
+                core: placement.server.filter(|_| self.cores.is_none()),
+                cores: self.cores,
+                accept: self.accept,
                 busy_poll: self.busy_poll.or(placement.is_shared().then_some(BusyPoll::Off)),
                 buffers_max: self.buffers_max,
                 addresses,

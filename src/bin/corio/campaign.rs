@@ -16,6 +16,7 @@ use crate::Failure;
 use crate::arguments::Cpu;
 use crate::bench_options::{BenchOptions, Placement};
 use crate::contender::Contender;
+use crate::core_shares::CoreShare;
 use crate::facts::Facts;
 use crate::load::{self, Outcome, Plan, Work};
 use crate::machine;
@@ -27,6 +28,8 @@ pub(crate) struct Round {
     pub(crate) outcome: Outcome,
     /// How often the server called the kernel, if it tells.
     pub(crate) server_enters: Option<u64>,
+    /// What each core of the server did, if it has several.
+    pub(crate) cores: Vec<CoreShare>,
     pub(crate) watch: Watch,
     pub(crate) disturbance: Option<String>,
 }
@@ -187,8 +190,10 @@ impl<'a> Campaign<'a> {
             is_shared: self.placement.is_shared(),
         };
         let disturbance = watch.disturbance(&outcome);
-        let server_enters = counters.and_then(|counters| counters["enters"].as_u64());
-        Ok(Round { outcome, server_enters, watch, disturbance })
+        let counters = counters.unwrap_or_default();
+        let server_enters = counters["enters"].as_u64();
+        let cores = CoreShare::all(&counters);
+        Ok(Round { outcome, server_enters, cores, watch, disturbance })
     }
 
     /// Runs the load generator on its own CPU, on a runtime like any other.

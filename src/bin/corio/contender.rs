@@ -16,6 +16,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use corio::time::{Duration, Instant};
 
 use corio::Driver;
+use corio::net::AcceptPolicy;
 
 use crate::arguments::{BusyPoll, Cpu};
 
@@ -121,6 +122,8 @@ pub(crate) struct Settings {
     pub(crate) kind: &'static str,
     pub(crate) driver: Option<Driver>,
     pub(crate) core: Option<Cpu>,
+    pub(crate) cores: Option<usize>,
+    pub(crate) accept: Option<AcceptPolicy>,
     pub(crate) busy_poll: Option<BusyPoll>,
     pub(crate) buffers_max: Option<u16>,
     pub(crate) addresses: u32,
@@ -272,6 +275,12 @@ fn command(settings: &Settings) -> Result<Command, String> {
     }
     if let Some(Cpu(core)) = settings.core {
         command.args(["--core", &core.to_string()]);
+    }
+    if let Some(cores) = settings.cores {
+        command.args(["--cores", &cores.to_string()]);
+    }
+    if let Some(accept) = settings.accept {
+        command.args(["--accept", accept.name()]);
     }
     if let Some(busy_poll) = settings.busy_poll {
         command.args(["--busy-poll", &busy_poll.argument()]);

@@ -7,7 +7,8 @@
 //! * `main.rs`: the commands and how the program ends;
 //! * `arguments.rs`: what the options accept, and what is said about values they refuse;
 //! * `probe.rs`: what this machine can do;
-//! * `serving.rs`: what all servers have in common; `serve_echo.rs`, `serve_http.rs`: the servers;
+//! * `serving.rs`, `serving_cores.rs`: what all servers have in common, on one core and on several;
+//!   `serve_echo.rs`, `serve_http.rs`: the servers;
 //! * `http/`: HTTP/1.1 without sockets;
 //! * `bench_options.rs`: what all benchmarks have in common; `bench_*.rs`: the benchmarks;
 //! * `campaign.rs`: which server is driven when, and which rounds count;
@@ -16,6 +17,7 @@
 //!   `timers.rs`: timers;
 //! * `traffic.rs`: what is sent, and what each connection has received so far;
 //! * `steadiness.rs`: was the machine at rest; `statistics.rs`: rounds in one figure;
+//! * `core_shares.rs`: how the work was spread over the cores of a server;
 //! * `figures.rs`: the figures of one server; `report.rs`: all of them, as JSON and as a table;
 //!   `page.rs` and `chart.rs`: as a page with charts;
 //! * `machine.rs`: what the program asks `/proc` about; `facts.rs`: what it tells of the machine.
@@ -34,6 +36,7 @@ mod campaign;
 mod chart;
 mod client;
 mod contender;
+mod core_shares;
 mod facts;
 mod figures;
 mod http;
@@ -46,6 +49,7 @@ mod report;
 mod serve_echo;
 mod serve_http;
 mod serving;
+mod serving_cores;
 mod statistics;
 mod steadiness;
 mod timers;
@@ -63,6 +67,7 @@ Examples:
   corio bench echo --connections 1000 --size 4096   the same with more and larger traffic
   corio bench http --pipeline 16                    the same for corio's HTTP server
   corio bench http --rate 20000 --html page.html    latency at a given rate, with charts
+  corio bench echo --cores 4 --accept round-robin   a server on several cores, core by core
   corio bench echo --against 'my-echo {port}'       compare another server, in turns
   corio serve echo --port 7777                      run the echo server until Ctrl-C";
 

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::bench_options::BenchOptions;
 use crate::campaign::Cell;
+use crate::core_shares::{self, CoreShare};
 use crate::facts::Facts;
 use crate::figures::{Figures, PERCENTILES};
 use crate::load::Work;
@@ -23,6 +24,11 @@ pub(crate) struct Report<'a> {
     pub(crate) seconds: Duration,
     pub(crate) facts: &'a Facts,
     pub(crate) cells: &'a [Cell],
+}
+
+/// What the cores did in the last round.
+fn last_shares(cell: &Cell) -> &[CoreShare] {
+    cell.rounds.last().map_or(&[], |round| &round.cores)
 }
 
 impl Report<'_> {
@@ -73,6 +79,7 @@ impl Report<'_> {
     /// The object of `--json` for one cell, on one line. The order of the fields is fixed.
     fn json(&self, figures: &[Figures], index: usize) -> String {
         let (cell, its) = (&self.cells[index], &figures[index]);
+        let shares = last_shares(cell);
         let median = |spread: Option<Spread>| spread.map(|it| it.median);
         let spread = |spread: Option<Spread>| json_number(spread.map(|it| it.relative()), 4);
         let facts: Vec<_> =
@@ -110,6 +117,8 @@ impl Report<'_> {
             ),
             ("in_flight", json_number(Some(its.in_flight), 2)),
             ("bytes_per_connection", json_number(median(its.bytes_per_connection), 1)),
+            ("cores", CoreShare::json(shares)),
+            ("imbalance", json_number(core_shares::imbalance(shares), 3)),
             ("core_to_core_ns", json_number(hand_over_ns(cell), 0)),
             ("against", self.json_against(figures, index)),
             ("machine", json_object(&facts)),
@@ -191,6 +200,9 @@ impl Report<'_> {
         match (self.cells, figures) {
             ([cell], [figures]) => lines.extend(self.table_of_one(cell, figures)),
             _ => lines.extend(self.table_of_many(figures)),
+        }
+        for cell in self.cells {
+            lines.extend(core_shares::table(last_shares(cell)));
         }
         lines.extend(self.verdicts(figures));
         lines.join("\n")
@@ -410,7 +422,7 @@ fn json_string(text: &str) -> String {
 }
 
 /// A number with that many decimals; what is not known is `null`.
-fn json_number(value: Option<f64>, decimals: usize) -> String {
+pub(crate) fn json_number(value: Option<f64>, decimals: usize) -> String {
     value.map_or("null".to_owned(), |value| format!("{value:.decimals$}"))
 }
 

@@ -1,4 +1,4 @@
-//! `corio serve echo`: the bare echo server, one core, one task per connection.
+//! `corio serve echo`: the bare echo server, one task per connection, on one core or several.
 //!
 //! It is what every measurement of corio measures, so it stays as small as the example in the
 //! README. What is around it is that of all servers: see `serving.rs`.
@@ -14,9 +14,9 @@ use crate::serving::{self, Counters, ServeOptions};
 
 /// Run a bare echo server until SIGINT (Ctrl-C) or SIGTERM
 ///
-/// What a client sends comes back, byte by byte. The server runs on one core and is meant to be
-/// driven by any load generator. `listening on ADDRESS` is printed on standard error once clients
-/// can connect.
+/// What a client sends comes back, byte by byte. The server runs on one core, or on --cores, and is
+/// meant to be driven by any load generator. `listening on ADDRESS` is printed on standard error
+/// once clients can connect.
 #[derive(Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn main(options: &Options) -> Result<(), Failure> {
-    serving::main(&options.serve, echo)
+    serving::main(&options.serve, || echo)
 }
 
 async fn echo(mut stream: TcpStream, counters: Rc<Counters>) -> io::Result<()> {

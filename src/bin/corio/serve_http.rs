@@ -1,4 +1,4 @@
-//! `corio serve http`: a lean HTTP/1.1 server, one core, one task per connection.
+//! `corio serve http`: a lean HTTP/1.1 server, one task per connection, on one core or several.
 //!
 //! A task takes what has arrived, answers every request in it, and writes all answers at once; so
 //! pipelined requests cost one write. Requests are read where they lie, in the stream's inbox. Only
@@ -45,11 +45,14 @@ pub(crate) struct Options {
 
 pub(crate) fn main(options: &Options) -> Result<(), Failure> {
     let (request_limit, idle_limit) = (options.request_limit, options.idle_limit);
-    // Answers are put together in one place for all connections, and sent before the next uses it.
-    let site = Rc::new(RefCell::new(None));
-    serving::main(&options.serve, move |stream, counters| {
-        let site = Rc::clone(&site);
-        Connection { site, counters, request_limit, idle_limit }.run(stream)
+    serving::main(&options.serve, move || {
+        // Answers are put together in one place for all connections of a core, and sent before the
+        // next uses it.
+        let site = Rc::new(RefCell::new(None));
+        move |stream, counters| {
+            let site = Rc::clone(&site);
+            Connection { site, counters, request_limit, idle_limit }.run(stream)
+        }
     })
 }
 

@@ -1,8 +1,8 @@
 //! What all servers of this program have in common: options, the runtime, listening, the end.
 //!
-//! A server is one core and one task for each connection. It ends in order on SIGINT and SIGTERM, a
-//! connection that fails takes nothing else with it, and at the end it can print what the runtime
-//! has counted.
+//! A server is one core and one task for each connection; `serving_cores.rs` has those of several.
+//! It ends in order on SIGINT and SIGTERM, a connection that fails takes nothing else with it, and
+//! at the end it can print what the runtime has counted.
 //!
 //! As the server of a benchmark it runs as a child (`--child`, hidden): it tells its address on
 //! standard output instead of standard error, and it ends when its standard input does. The kernel
@@ -19,14 +19,14 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use clap::Args;
-use corio::net::{ListenOptions, TcpListener, TcpStream};
+use corio::net::{AcceptPolicy, ListenOptions, TcpListener, TcpStream};
 use corio::signal::{Signal, Signals};
 
 use corio::Driver;
 
 use crate::arguments::{self, BusyPoll, Cpu};
 use crate::report::json_object;
-use crate::{Failure, print_line};
+use crate::{Failure, print_line, serving_cores};
 
 /// How long an accept that failed is left alone, so that it neither spins nor sleeps for long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -36,47 +36,59 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct ServeOptions {
     /// Port to listen on; 0 lets the kernel choose a free one
     #[arg(long, value_name = "P", default_value_t = 0)]
-    port: u16,
+    pub(crate) port: u16,
     /// Address to listen on
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    host: IpAddr,
+    pub(crate) host: IpAddr,
     /// CPU to run on; without it the kernel places the server
     #[arg(long, value_name = "C")]
     core: Option<Cpu>,
     /// How corio talks to the kernel: `uring` or `epoll` [default: `uring` where it starts]
     #[arg(long, value_name = "DRIVER", value_parser = arguments::driver)]
-    driver: Option<Driver>,
+    pub(crate) driver: Option<Driver>,
     /// How long to poll in user space before sleeping: `adaptive`, `off`, or microseconds
     ///
     /// Polling shortens the round trip of a lone connection and costs CPU while it lasts. Without
     /// this option a server with --core polls adaptively, any other sleeps at once.
     #[arg(long, value_name = "HOW")]
-    busy_poll: Option<BusyPoll>,
+    pub(crate) busy_poll: Option<BusyPoll>,
     /// Print the runtime's counters at the end, as one JSON object on standard output
     ///
     /// `requests` are answered requests of HTTP. A server of bytes knows no borders of messages: it
     /// counts the pieces that it received and echoed.
     #[arg(long)]
-    stats: bool,
+    pub(crate) stats: bool,
     /// Upper limit of the receive buffers that all connections share
     #[arg(long, value_name = "N", value_parser = arguments::buffers)]
-    buffers_max: Option<u16>,
+    pub(crate) buffers_max: Option<u16>,
+    /// Serve on so many cores, each with its own loop [default: one]
+    #[arg(long, value_name = "N", value_parser = arguments::cores, conflicts_with = "core")]
+    pub(crate) cores: Option<usize>,
+    /// Which core gets a connection: `reuse-port`, `round-robin` or `least-connections`
+    #[arg(
+        long,
+        value_name = "POLICY",
+        value_parser = arguments::policy,
+        requires = "cores",
+        default_value = "reuse-port"
+    )]
+    pub(crate) accept: AcceptPolicy,
     /// Be the server of a benchmark: see the top of serving.rs
     #[arg(long, hide = true)]
-    child: bool,
+    pub(crate) child: bool,
     /// Listen on so many addresses in a row, from --host on: a benchmark's client has some 28,000
     /// ports towards each
     #[arg(long, hide = true, value_name = "N", default_value_t = 1)]
-    addresses: u32,
+    pub(crate) addresses: u32,
 }
 
 /// What the connections' tasks count.
 #[derive(Default)]
 pub(crate) struct Counters {
-    connections: Cell<u64>,
-    failed_connections: Cell<u64>,
-    unsent_writes: Cell<u64>,
-    requests: Cell<u64>,
+    pub(crate) connections: Cell<u64>,
+    pub(crate) failed_connections: Cell<u64>,
+    pub(crate) unsent_writes: Cell<u64>,
+    pub(crate) requests: Cell<u64>,
 }
 
 impl Counters {
@@ -86,15 +98,18 @@ impl Counters {
     }
 }
 
-/// Serves with `serve_one` as each connection's task, until a signal. A client may reset its
+/// Serves with what `make` makes as each connection's task, until a signal. A client may reset its
 /// connection at any time: that is counted, and it ends its task alone.
-pub(crate) fn main<F>(
-    options: &ServeOptions,
-    serve_one: impl Fn(TcpStream, Rc<Counters>) -> F + 'static,
-) -> Result<(), Failure>
+pub(crate) fn main<M, S, F>(options: &ServeOptions, make: M) -> Result<(), Failure>
 where
+    M: FnOnce() -> S + Clone + Send + 'static,
+    S: Fn(TcpStream, Rc<Counters>) -> F + 'static,
     F: Future<Output = io::Result<()>> + 'static,
 {
+    if let Some(count) = options.cores {
+        return serving_cores::main(options, count, make);
+    }
+    let serve_one = make();
     let counters = Rc::new(Counters::default());
     let runtime = runtime_for(options, Rc::clone(&counters))
         .map_err(|error| Failure::work(error.to_string()))?;
@@ -178,7 +193,7 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     ListenOptions::new().reuse_address(true).nodelay(true).backlog(4096).bind(address).await
 }
 
-fn listen_failure(address: SocketAddr, error: &io::Error) -> String {
+pub(crate) fn listen_failure(address: SocketAddr, error: &io::Error) -> String {
     let cure = match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another process listens there; end it, or let the kernel choose a port with --port 0"
@@ -232,7 +247,7 @@ where
     }
 }
 
-fn increment(counter: &Cell<u64>) {
+pub(crate) fn increment(counter: &Cell<u64>) {
     counter.set(counter.get() + 1);
 }
 
@@ -259,7 +274,7 @@ fn render(counters: &Counters, stats: &corio::Stats) -> String {
 
 /// Tells when standard input has ended. A thread reads it, blocked without CPU, and wakes the
 /// server's core from outside.
-struct EndOfInput {
+pub(crate) struct EndOfInput {
     ended: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -267,7 +282,7 @@ struct EndOfInput {
 impl EndOfInput {
     /// Call this after the signals are being waited for: the thread inherits the signal mask, so
     /// that no signal finds a thread on which it still kills the process.
-    fn watch() -> io::Result<Arc<EndOfInput>> {
+    pub(crate) fn watch() -> io::Result<Arc<EndOfInput>> {
         let end = Arc::new(EndOfInput { ended: AtomicBool::new(false), waker: Mutex::new(None) });
         let told = Arc::clone(&end);
         std::thread::Builder::new().name("stdin".to_owned()).spawn(move || told.read_to_end())?;
@@ -284,7 +299,7 @@ impl EndOfInput {
         }
     }
 
-    async fn reached(&self) {
+    pub(crate) async fn reached(&self) {
         poll_fn(|context| {
             let waker = Some(context.waker().clone());
             *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
+use std::os::fd::IntoRawFd;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -301,7 +302,8 @@ fn a_hundred_thousand_operations_pass_through_a_ring_of_two() {
 fn twenty_thousand_cancels_pass_through_a_ring_of_two() {
     const COUNT: usize = 20_000;
     let (core, _) = tiny_core();
-    let idle = core.driver.borrow_mut().open_socket(&([127, 0, 0, 1], 1).into()).unwrap();
+    let idle =
+        core.driver.borrow_mut().open_socket(&([127, 0, 0, 1], 1).into()).unwrap().into_raw_fd();
     let fd = core.fd(idle);
     core.driver.borrow_mut().bind(idle, &([127, 0, 0, 1], 0).into()).unwrap();
     core.driver.borrow_mut().listen(idle, 1).unwrap();

@@ -1,0 +1,282 @@
+//! What a server on one core consists of: listeners, and the connections with their tasks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::policy::Loads;
+use super::{ConnectionEnd, ShutdownReport, Stage};
+use crate::executor::task::{AnyTask, Observe};
+use crate::executor::{Core, Unhandled};
+use crate::io::Stream;
+use crate::net::places::Places;
+use crate::net::{TcpListener, TcpStream};
+use crate::sync::Event;
+use crate::task::TaskOutput;
+use crate::time::{Instant, sleep, timeout_at};
+
+/// How long handlers that were asked to end have, before they are aborted.
+const CANCEL_LIMIT: Duration = Duration::from_millis(250);
+
+/// How long operations of aborted handlers are waited for, which the kernel keeps.
+const ABORT_LIMIT: Duration = Duration::from_millis(150);
+
+/// How long an accept loop rests after an error of its socket.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// One core's part of a server, or all of it.
+pub(super) struct Shared {
+    pub(super) listeners: Vec<Rc<TcpListener>>,
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Listeners that may still bring somebody.
+    accepting: Cell<usize>,
+    pub(super) is_closed: Cell<bool>,
+    number_last: Cell<u64>,
+    connections: RefCell<BTreeMap<u64, Connection>>,
+    ends: RefCell<Vec<ConnectionEnd>>,
+    /// A shutdown wants to know how connections end.
+    keeps_ends: Cell<bool>,
+    /// Set while there is no connection.
+    pub(super) is_idle: Event,
+    /// Set when nobody can come any more.
+    pub(super) closed: Event,
+    /// Told when the last listener has ended.
+    when_drained: Box<dyn Fn()>,
+}
+
+/// What a connection counts for, until it is dropped: a place, and the load of its core.
+#[derive(Default)]
+pub(super) struct Seat {
+    pub(super) places: Option<Arc<Places>>,
+    pub(super) load: Option<(Arc<Loads>, usize)>,
+}
+
+impl Seat {
+    pub(super) fn of(places: Option<Arc<Places>>, load: Option<(Arc<Loads>, usize)>) -> Seat {
+        Seat { places, load }
+    }
+
+    /// The core that it was meant for is not the one.
+    pub(super) fn leave_core(&mut self) {
+        if let Some((loads, index)) = self.load.take() {
+            loads.release(index);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        // The load first: who sees the place free sees the core's true load.
+        if let Some((loads, index)) = &self.load {
+            loads.release(*index);
+        }
+        if let Some(places) = &self.places {
+            places.give_back(1);
+        }
+    }
+}
+
+struct Connection {
+    task: Rc<dyn AnyTask>,
+    stream: Weak<Stream>,
+    peer: Option<SocketAddr>,
+    stage: Stage,
+    seat: Seat,
+}
+
+impl Connection {
+    fn end(&self) -> ConnectionEnd {
+        ConnectionEnd { peer: self.peer, stage: self.stage }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(listeners: Vec<TcpListener>, when_drained: Box<dyn Fn()>) -> Rc<Shared> {
+        let addresses = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
+        let accepting = listeners.len();
+        let is_idle = Event::new();
+        is_idle.set();
+        Rc::new(Shared {
+            listeners: listeners.into_iter().map(Rc::new).collect(),
+            addresses,
+            accepting: Cell::new(accepting),
+            is_closed: Cell::new(false),
+            number_last: Cell::new(0),
+            connections: RefCell::default(),
+            ends: RefCell::default(),
+            keeps_ends: Cell::new(false),
+            is_idle,
+            closed: Event::new(),
+            when_drained,
+        })
+    }
+
+    /// Serves what a listener accepts, until it is closed and its inbox is empty.
+    pub(super) async fn accept(
+        self: Rc<Self>,
+        listener: Rc<TcpListener>,
+        take: Rc<dyn Fn(TcpStream)>,
+    ) {
+        loop {
+            match listener.accept().await {
+                Ok(stream) => take(stream),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    // An accept that was in flight may still bring somebody.
+                    listener.close().await;
+                    if listener.waiting() == 0 {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    Core::current().report(&Unhandled::AcceptPaused { error });
+                    sleep(ERROR_PAUSE).await;
+                }
+            }
+        }
+        self.accepting.set(self.accepting.get() - 1);
+        if self.accepting.get() == 0 {
+            self.closed.set();
+            (self.when_drained)();
+        }
+    }
+
+    /// Runs the handler of a connection.
+    pub(super) fn start<H, F>(self: &Rc<Self>, stream: TcpStream, seat: Seat, handler: &H)
+    where
+        H: Fn(TcpStream) -> F,
+        F: Future + 'static,
+        F::Output: TaskOutput + 'static,
+    {
+        let (core, peer) = (Core::current(), stream.peer_addr().ok());
+        let number = self.number_last.get() + 1;
+        self.number_last.set(number);
+        self.is_idle.clear();
+        let weak_stream = stream.downgrade();
+        let work = handle(handler(stream), peer);
+        let task = core.spawn(work, Location::caller(), false);
+        // Nobody takes its outcome: a panic is reported.
+        task.header().has_handle.set(false);
+        let task: Rc<dyn AnyTask> = task;
+        let observer = Rc::new(Observer { number, shared: Rc::clone(self) });
+        let connection = Connection {
+            task: Rc::clone(&task),
+            stream: weak_stream,
+            peer,
+            stage: Stage::Finished,
+            seat,
+        };
+        self.connections.borrow_mut().insert(number, connection);
+        if !task.header().observe(Rc::<Observer>::clone(&observer)) {
+            observer.ended(&core, true);
+        }
+        core.announce(&task);
+    }
+
+    pub(super) fn close(&self) {
+        if !self.is_closed.replace(true) {
+            for listener in &self.listeners {
+                listener.stop();
+            }
+        }
+    }
+
+    pub(super) fn end_clients(&self, stage: Stage) {
+        let mut streams = Vec::new();
+        let mut tasks = Vec::new();
+        for connection in self.connections.borrow_mut().values_mut() {
+            connection.stage = stage;
+            streams.extend(connection.stream.upgrade());
+            tasks.push(Rc::clone(&connection.task));
+        }
+        let core = Core::try_current();
+        for task in tasks {
+            match (stage, &core) {
+                (Stage::Aborted, _) => drop(task.header().abort()),
+                (_, Some(core)) => drop(core.ask_task(&*task, Some("its server closes".into()))),
+                (_, None) => {}
+            }
+        }
+        if stage == Stage::Aborted {
+            for stream in streams {
+                stream.abort();
+            }
+        }
+    }
+
+    fn ended(&self, number: u64) {
+        let connection = self.connections.borrow_mut().remove(&number);
+        let Some(connection) = connection else { return };
+        if self.keeps_ends.get() {
+            self.ends.borrow_mut().push(connection.end());
+        }
+        if self.connections.borrow().is_empty() {
+            self.is_idle.set();
+        }
+        let was_limited = connection.seat.places.is_some();
+        drop(connection);
+        if was_limited {
+            self.accept_more();
+        }
+    }
+
+    /// A place may have become free.
+    pub(super) fn accept_more(&self) {
+        for listener in &self.listeners {
+            listener.accept_more();
+        }
+    }
+
+    /// Connections that are open.
+    pub(super) fn connection_count(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// See [`Server::shutdown`](super::Server::shutdown).
+    pub(super) async fn shutdown(&self, grace_end: Instant) -> ShutdownReport {
+        self.keeps_ends.set(true);
+        self.close();
+        let cancel_end = grace_end + CANCEL_LIMIT;
+        // What was accepted is served. The core that accepts may be stuck, hence the limit.
+        let _ = timeout_at(cancel_end, self.closed.wait()).await;
+        if timeout_at(grace_end, self.is_idle.wait()).await.is_err() {
+            self.end_clients(Stage::Cancelled);
+            if timeout_at(cancel_end, self.is_idle.wait()).await.is_err() {
+                self.end_clients(Stage::Aborted);
+                // Their futures are dropped in the next turn; operations that the kernel keeps
+                // are not waited for for long.
+                let _ = timeout_at(cancel_end + ABORT_LIMIT, self.is_idle.wait()).await;
+            }
+        }
+        let mut connections = self.ends.take();
+        connections.extend(self.connections.borrow().values().map(Connection::end));
+        ShutdownReport { connections }
+    }
+}
+
+/// A connection's handler, whose error is told to the runtime's hook.
+async fn handle<F>(handler: F, peer: Option<SocketAddr>)
+where
+    F: Future,
+    F::Output: TaskOutput,
+{
+    if let Err(error) = handler.await.into_result() {
+        Core::current().report(&Unhandled::HandlerFailed { peer, error });
+    }
+}
+
+struct Observer {
+    number: u64,
+    shared: Rc<Shared>,
+}
+
+impl Observe for Observer {
+    fn ended(self: Rc<Self>, _core: &Rc<Core>, _was_cancelled: bool) {
+        self.shared.ended(self.number);
+    }
+}
