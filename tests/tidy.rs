@@ -92,6 +92,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("tests/support/quarantine.rs", "an allocator"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
     ("benches/idle_memory.rs", "an allocator that counts"),
+    ("benches/echo/server.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_uring.rs", "a yardstick without corio: the ring by hand"),
