@@ -107,14 +107,39 @@ pub(crate) fn stolen_ns(cpus: &[usize]) -> u64 {
     cpus.iter().filter_map(of).sum::<u64>() * 10_000_000
 }
 
-/// Memory in use that belongs to a process alone, in bytes: its heap, stacks and buffers.
+/// Memory in use that belongs to a process and those it has started, in bytes: their heaps, stacks
+/// and buffers.
 pub(crate) fn own_memory_bytes(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kibibytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    Some((kibibytes("RssAnon:")? + kibibytes("RssShmem:").unwrap_or(0)) << 10)
+    let mut total = 0;
+    for process in family(pid) {
+        let status = match fs::read_to_string(format!("/proc/{process}/status")) {
+            Ok(status) => status,
+            Err(_) if process == pid => return None,
+            // It has ended meanwhile, and its memory is given back.
+            Err(_) => continue,
+        };
+        let kibibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        };
+        total += (kibibytes("RssAnon:")? + kibibytes("RssShmem:").unwrap_or(0)) << 10;
+    }
+    Some(total)
+}
+
+/// A process, those it has started, and so on: the server may be behind a shell.
+fn family(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while next < found.len() {
+        let threads = fs::read_dir(format!("/proc/{}/task", found[next]));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|text| text.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    found
 }
 
 /// Lifts the soft limit of open files as far as this user may, for this process and its children.

@@ -109,6 +109,7 @@ impl Report<'_> {
                 its.is_generator_limited(cell.connections, self.rate).to_string(),
             ),
             ("in_flight", json_number(Some(its.in_flight), 2)),
+            ("requests_in_all", cell.messages_in_all.to_string()),
             ("bytes_per_connection", json_number(median(its.bytes_per_connection), 1)),
             ("core_to_core_ns", json_number(hand_over_ns(cell), 0)),
             ("against", self.json_against(figures, index)),
