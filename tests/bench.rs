@@ -168,6 +168,22 @@ fn a_command_that_does_not_serve_is_named_at_once() {
     assert!(stderr(&output).contains("has ended before it listened"), "{}", stderr(&output));
 }
 
+/// Hazard: a server that has something to do at its end (counters to write, as `perf stat` has) is
+/// killed at once.
+#[test]
+fn a_server_is_given_time_to_end_in_order() {
+    let program = env!("CARGO_BIN_EXE_corio");
+    let file = std::env::temp_dir().join(format!("corio-end-{}", std::process::id()));
+    let path = file.display();
+    let other = format!(
+        "trap : TERM; '{program}' serve echo --port {{port}}; sleep 0.3; echo ended >'{path}'"
+    );
+    bench(&["echo", "--against", &other, "--seconds", "0.1", "--rounds", "1"]);
+    let written = std::fs::read_to_string(&file).expect("the end was reached");
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!(written, "ended\n");
+}
+
 #[test]
 fn the_page_holds_everything_and_refers_to_nothing() {
     let directory = std::env::temp_dir().join(format!("corio-page-{}", std::process::id()));

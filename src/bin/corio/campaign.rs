@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::Failure;
 use crate::arguments::Cpu;
 use crate::bench_options::{BenchOptions, Placement};
-use crate::contender::Contender;
+use crate::contender::{self, Contender};
 use crate::facts::Facts;
 use crate::figures;
 use crate::load::{self, Outcome, Plan, Work};
@@ -70,6 +70,13 @@ impl<'a> Campaign<'a> {
         let placement = Placement::of(options);
         if let Some(warning) = placement.warning() {
             eprintln!("warning: {warning}");
+        }
+        let niceness = machine::niceness();
+        if niceness > 0 {
+            eprintln!(
+                "warning: this program runs at nice {niceness}: beside others it waits for its \
+                 CPU, up to some 200 ms at a time, and latencies say so; start it without `nice`"
+            );
         }
         machine::lift_open_files_limit();
         let connections = options.connections_or(connections_default);
@@ -138,7 +145,10 @@ impl<'a> Campaign<'a> {
                 if cell.steady_count() >= wanted {
                     continue;
                 }
-                let text = format!("{}, {connections} connections", shortened(&cell.server));
+                let text = format!(
+                    "{}, {connections} connections",
+                    shortened(&contender::shown(&cell.server))
+                );
                 progress.set_message(text);
                 let round = self.round(contender, connections, progress)?;
                 let has_failed = round.outcome.error_count > 0;

@@ -41,6 +41,17 @@ pub(crate) fn open_files_max() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// How far this process yields to others (`nice`): 0 is usual, 19 the most.
+pub(crate) fn niceness() -> i32 {
+    niceness_in(&fs::read_to_string("/proc/self/stat").unwrap_or_default()).unwrap_or(0)
+}
+
+/// The 19th field of `/proc/PID/stat`. The second is a name in brackets, which may hold anything.
+fn niceness_in(stat: &str) -> Option<i32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(16)?.parse().ok()
+}
+
 /// CPU time that was used, and time spent ready to run without a CPU, in nanoseconds.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Times {
@@ -150,7 +161,14 @@ pub(crate) fn lift_open_files_limit() {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_cpu_list;
+    use super::{niceness_in, parse_cpu_list};
+
+    #[test]
+    fn the_niceness_is_found_behind_any_name() {
+        let stat = "7 (a) b) 1 2) S 1 7 7 0 -1 4194304 95 0 0 0 0 0 0 0 39 19 1 0 88 3 0";
+        assert_eq!(niceness_in(stat), Some(19));
+        assert_eq!(niceness_in(""), None);
+    }
 
     #[test]
     fn cpu_lists_are_read_as_the_kernel_writes_them() {

@@ -230,8 +230,11 @@ fn count_calls(
     for (at, contender) in contenders.iter_mut().enumerate() {
         let plain = contender.command.trim_start_matches("exec ").to_owned();
         let counted = file(at).display().to_string();
-        contender.command =
-            format!("exec perf stat -x, --append -o '{counted}' -e raw_syscalls:sys_enter {plain}");
+        // The server is ended by SIGTERM, and perf has to outlive it to write its count.
+        contender.command = format!(
+            "trap '' TERM; exec perf stat -x, --append -o '{counted}' -e raw_syscalls:sys_enter \
+             env --default-signal=TERM {plain}"
+        );
     }
     let mut measured = bench.run(words, &contenders);
     // The first row is that of the server that `corio bench` starts by itself: not counted.
