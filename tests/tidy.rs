@@ -11,6 +11,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+#[path = "tidy/asyncio.rs"]
+mod asyncio;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -56,8 +58,10 @@ const FLOORS: &[Floor] = &[
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
     ("task", "time", "a grace limit is a sleep"),
+    ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
+    ("http", "compat", "hyper's connections run on its bridge"),
 ];
 
 /// The only files that hold `unsafe`.
@@ -112,6 +116,7 @@ const BANS: &[Ban] = &[
         within: &["src/"],
         except: &[
             ("src/time/", "corio's own Instant, which asks the driver"),
+            ("src/http/", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,
@@ -120,7 +125,7 @@ const BANS: &[Ban] = &[
         word: "std::time::Instant",
         instead: "write `crate::time::Instant`",
         within: &["src/"],
-        except: &[],
+        except: &[("src/compat/hyper.rs", "hyper's deadlines are std's")],
         reach: Reach::Product,
     },
     Ban {
@@ -284,6 +289,17 @@ const MACHINE_PATHS: &[&str] =
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 const MANIFESTS: &[&str] = &["Cargo.toml", "runtime-macros/Cargo.toml"];
 
+/// The page of asyncio's names, and those among them that lead to no item.
+const NAMES: &str = "docs/ASYNCIO.md";
+const NAMES_WITHOUT_ITEM: &[Excuse] = &[
+    ("except", "a word of the language"),
+    ("raise", "a word of the language"),
+    ("async", "a word of the language"),
+    ("partial", "a field of the error beside it"),
+    ("LifoQueue", "an item of that name, made by a macro"),
+    ("PriorityQueue", "an item of that name, made by a macro"),
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -371,4 +387,14 @@ fn no_machine_is_named() {
 #[test]
 fn dependencies_have_reasons() {
     assert_none(rules::dependency_reasons(tree(), MANIFESTS, ARCHITECTURE, architecture()));
+}
+
+#[test]
+fn asyncio_names_are_found() {
+    assert_none(rules::aliases(tree(), NAMES, NAMES_WITHOUT_ITEM));
+}
+
+#[test]
+fn asyncio_names_are_answered_for() {
+    assert_none(rules::answers(tree(), NAMES, asyncio::NAMES));
 }

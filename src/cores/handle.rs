@@ -45,6 +45,7 @@ use crate::time::Elapsed;
 /// assert_eq!(task.await.unwrap(), 7);
 /// # });
 /// ```
+#[doc(alias = "Handle")]
 #[derive(Clone, Copy)]
 pub struct CoreHandle {
     address: Address,
@@ -69,6 +70,7 @@ impl CoreHandle {
     ///
     /// If no runtime runs on this thread.
     #[doc(alias = "get_running_loop")]
+    #[doc(alias = "get_event_loop")]
     #[track_caller]
     pub fn current() -> CoreHandle {
         CoreHandle::of(&Core::current())
@@ -94,6 +96,7 @@ impl CoreHandle {
     /// Dropping the handle detaches the task. On a core that has ended, or ends before the task
     /// does, the handle says `is_cancelled`.
     #[doc(alias = "run_coroutine_threadsafe")]
+    #[doc(alias = "spawn_on")]
     #[track_caller]
     pub fn spawn<M, F>(&self, make: M) -> RemoteHandle<F::Output>
     where
@@ -241,6 +244,8 @@ impl<M, T> Starter<M, T> {
         if !task.header().observe(Rc::<End<F>>::clone(&end)) {
             end.ended(core, true);
         }
+        let task: Rc<dyn AnyTask> = task;
+        core.announce(&task);
     }
 }
 
@@ -300,6 +305,7 @@ fn report<T>(core: &Core, unclaimed: Option<Result<T, JoinError>>) {
 ///
 /// Polling it panics if it was ready before.
 #[must_use = "dropping it detaches the task"]
+#[doc(alias = "wrap_future")]
 pub struct RemoteHandle<T> {
     remote: Arc<Remote<T>>,
     address: Address,

@@ -23,6 +23,7 @@ pub(crate) mod scoped;
 pub(crate) mod slots;
 #[cfg(test)]
 mod slots_tests;
+mod spawning;
 pub(crate) mod task;
 mod teardown;
 pub(crate) mod ticket;
@@ -40,9 +41,10 @@ use std::time::Duration;
 pub use join_error::JoinError;
 pub use report::Unhandled;
 pub(crate) use report::{
-    UnhandledHook, contain, dispose, orphaned_job_panicked, print, print_line, print_start_error,
+    UnhandledHook, contain, orphaned_job_panicked, print, print_line, print_start_error,
     report_job_panic_without_core,
 };
+pub(crate) use spawning::{SpawnHook, Spawning};
 pub use teardown::CloseReport;
 pub use turn::BusyPoll;
 
@@ -68,6 +70,7 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     pub(crate) grace: Duration,
     pub(crate) linger: Duration,
+    pub(crate) spawning: Spawning,
     pub(crate) workers: WorkersConfig,
     pub(crate) unhandled: UnhandledHook,
 }
@@ -133,6 +136,7 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     grace: Duration,
     linger: Duration,
+    spawning: Spawning,
     unhandled: UnhandledHook,
 }
 
@@ -253,6 +257,7 @@ impl Core {
             counters: Counters::default(),
             grace: config.grace,
             linger: config.linger,
+            spawning: config.spawning,
             unhandled: config.unhandled,
         });
         Ok(core)

@@ -64,18 +64,23 @@ impl TcpStream {
     #[doc(alias = "open_connection")]
     #[track_caller]
     pub fn connect(address: impl Address) -> impl Future<Output = io::Result<TcpStream>> {
-        TcpStream::connect_from(Location::caller(), address)
+        let called_at = Location::caller();
+        async move { TcpStream::connect_from(called_at, address.to_socket_addr()?, None).await }
     }
 
-    async fn connect_from(
+    /// Connects to `address`, from `local` if there is one.
+    pub(super) async fn connect_from(
         called_at: &'static Location<'static>,
-        address: impl Address,
+        address: SocketAddr,
+        local: Option<SocketAddr>,
     ) -> io::Result<TcpStream> {
         let core = core_for(called_at);
-        let address = address.to_socket_addr()?;
         let raw = core.driver.borrow_mut().open_socket(&address)?;
         let fd = core.fd(raw);
         core.driver.borrow_mut().set_option(raw, SocketOption::NoDelay(true))?;
+        if let Some(local) = local {
+            core.driver.borrow_mut().bind(raw, &local)?;
+        }
         let payload = Payload::Address(Box::new(driver::Address::from(&address)));
         let result = Operation::start(&core, Op::Connect { fd: raw }, payload, &fd).await;
         match result {

@@ -54,7 +54,7 @@ mod channel {
     }
 
     pub(crate) mod error {
-        include!(concat!(env!("OUT_DIR"), "/channel_error.rs"));
+        include!(concat!(env!("OUT_DIR"), "/sync_error.rs"));
     }
 
     pub(crate) mod place {
