@@ -18,6 +18,9 @@ const SECONDS_MAX: f64 = 4.0;
 /// Under load, but not measured.
 const WARMUP_S: f64 = 0.2;
 
+/// What a server echoes at least, where it has much to echo.
+const BYTES_PER_S: f64 = 4e9;
+
 /// What is kept back for rounds that were disturbed.
 const RESERVE: f64 = 1.2;
 
@@ -77,7 +80,23 @@ impl Job {
             Question::Idle => (0.0004, 0.6),
             _ => (0.0002, 0.3),
         };
-        WARMUP_S + servers_s + each_s * f64::from(self.connections)
+        let ending_s = 2.0 * self.flight_s();
+        self.warmup_s() + ending_s + servers_s + each_s * f64::from(self.connections)
+    }
+
+    /// What all that is in flight takes once through a server, roughly.
+    fn flight_s(&self) -> f64 {
+        let bytes = f64::from(self.connections) * self.size as f64 * f64::from(self.pipeline);
+        bytes / BYTES_PER_S
+    }
+
+    fn warmup_s(&self) -> f64 {
+        WARMUP_S + 2.0 * self.flight_s()
+    }
+
+    /// Longer than others by this, so that every connection has several answers.
+    fn extra_s(&self) -> f64 {
+        4.0 * self.flight_s()
     }
 }
 
@@ -137,11 +156,33 @@ impl Budget {
     pub fn share(&self, jobs: &[(Job, usize)]) -> Share {
         let rounds = |(job, servers): &(Job, usize)| job.rounds as f64 * (*servers as f64 + 1.0);
         let all: f64 = jobs.iter().map(rounds).sum();
-        let overheads: f64 = jobs.iter().map(|it| rounds(it) * it.0.overhead_s()).sum();
+        let fixed_s = |job: &Job| job.overhead_s() + job.extra_s();
+        let overheads: f64 = jobs.iter().map(|it| rounds(it) * fixed_s(&it.0)).sum();
         let left = self.total.saturating_sub(self.started_at.elapsed());
         let seconds = (left.as_secs_f64() / RESERVE - overheads) / all.max(1.0);
         let seconds = seconds.clamp(SECONDS_MIN, SECONDS_MAX);
         let expected = (seconds * all + overheads) * RESERVE;
-        Share { warmup_s: WARMUP_S, seconds, left: Duration::from_secs_f64(expected) }
+        let (warmup_s, extra_s) =
+            jobs.first().map_or((0.0, 0.0), |it| (it.0.warmup_s(), it.0.extra_s()));
+        let left = Duration::from_secs_f64(expected);
+        Share { warmup_s, seconds: seconds + extra_s, left }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Budget, Duration, jobs};
+
+    #[test]
+    fn the_time_is_used_up_and_not_exceeded() {
+        let jobs: Vec<_> = jobs(false).into_iter().map(|job| (job, 11)).collect();
+        for minutes in [60.0, 90.0] {
+            let share = Budget::new(Duration::from_secs_f64(minutes * 60.0)).share(&jobs);
+            let expected = share.left.as_secs_f64() / 60.0;
+            assert!((expected / minutes - 1.0).abs() < 0.02, "{expected} of {minutes} minutes");
+        }
+        let least = Budget::new(Duration::ZERO).share(&jobs);
+        println!("at least {:.0} minutes", least.left.as_secs_f64() / 60.0);
+        assert!(least.left > Duration::from_secs(60), "too few minutes are seen");
     }
 }
