@@ -35,7 +35,7 @@ const STYLE: &str = "
   --paper: #14181c; --c0: #5db0ff; --c1: #ff9a57; --c2: #6fd07e; --c3: #cf8ff0; --c4: #ff7f93;
   --c5: #d0d65a; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--soft); }
 .grid { stroke: var(--grid); } .line { fill: none; stroke: currentColor; stroke-width: 2; }
