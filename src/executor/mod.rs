@@ -46,6 +46,7 @@ pub(crate) use report::{
 };
 pub(crate) use spawning::{SpawnHook, Spawning};
 pub use teardown::CloseReport;
+pub(crate) use turn::Allowance;
 pub use turn::BusyPoll;
 
 use crate::driver::{
@@ -275,6 +276,13 @@ impl Core {
 
     pub(crate) fn try_current() -> Option<Rc<Core>> {
         CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    }
+
+    /// How long a task on this thread may look for something before it asks to be woken; nothing
+    /// where no core runs.
+    pub(crate) fn allowance() -> Option<Allowance> {
+        let allowance = |core: &Rc<Core>| core.pace.allowance();
+        CURRENT.try_with(|current| current.borrow().as_ref().map(allowance)).ok().flatten()
     }
 
     /// Where other threads reach this core.

@@ -124,7 +124,7 @@ impl Builder {
 
     /// Polls the task once inside of [`spawn`](Self::spawn), before that returns. A task that needs
     /// not wait is finished then. By default as the runtime's
-    /// [`eager_tasks`](crate::Builder::eager_tasks) says.
+    /// [`eager_tasks`](crate::Builder::eager_tasks) says, which also tells of the depth.
     #[doc(alias = "eager_start")]
     pub fn eager(mut self, eager: bool) -> Builder {
         self.eager = Some(eager);
