@@ -267,11 +267,11 @@ impl<'a> Campaign<'a> {
 fn check_open_files(connections: usize) -> Result<(), Failure> {
     let wanted = (connections + OTHER_FILES) as u64;
     match machine::open_files_max() {
-        Some(max) if max < wanted => Err(Failure::usage(format!(
+        Some(max) if max < wanted => Err(Failure::work(format!(
             "{connections} connections take as many open files in the server and in this program, \
-             and this user may open {max}; raise the hard limit (`ulimit -Hn {wanted}` as root, \
-             LimitNOFILE= of systemd, --ulimit nofile={wanted} of Docker), or ask for at most {} \
-             --connections",
+             and this user may open {max}; raise the limit (`ulimit -n {wanted}`, as root where \
+             the hard limit is lower; LimitNOFILE= of systemd, --ulimit nofile={wanted} of \
+             Docker), or ask for at most {} --connections",
             max.saturating_sub(OTHER_FILES as u64)
         ))),
         _ => Ok(()),
