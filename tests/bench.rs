@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -167,6 +168,22 @@ fn a_command_that_does_not_serve_is_named_at_once() {
     assert!(stderr(&output).contains("has ended before it listened"), "{}", stderr(&output));
 }
 
+/// Hazard: a server that has something to do at its end (counters to write, as `perf stat` has) is
+/// killed at once.
+#[test]
+fn a_server_is_given_time_to_end_in_order() {
+    let program = env!("CARGO_BIN_EXE_corio");
+    let file = std::env::temp_dir().join(format!("corio-end-{}", std::process::id()));
+    let path = file.display();
+    let other = format!(
+        "trap : TERM; '{program}' serve echo --port {{port}}; sleep 0.3; echo ended >'{path}'"
+    );
+    bench(&["echo", "--against", &other, "--seconds", "0.1", "--rounds", "1"]);
+    let written = std::fs::read_to_string(&file).expect("the end was reached");
+    std::fs::remove_file(&file).expect("removed");
+    assert_eq!(written, "ended\n");
+}
+
 #[test]
 fn the_page_holds_everything_and_refers_to_nothing() {
     let directory = std::env::temp_dir().join(format!("corio-page-{}", std::process::id()));
@@ -218,6 +235,27 @@ fn idle_connections_are_weighed_and_are_alive_afterwards() {
     assert_eq!(json["requests"], 400, "each has echoed once more: {json}");
     let bytes = json["bytes_per_connection"].as_f64().expect("known");
     assert!((0.0..1e6).contains(&bytes), "{json}");
+}
+
+/// Hazard: the memory of the shell that starts a server is taken for the server's.
+#[test]
+fn the_memory_of_a_server_behind_a_shell_is_the_servers() {
+    let program = env!("CARGO_BIN_EXE_corio");
+    let other = format!("'{program}' serve echo --port {{port}}; true");
+    let shape = ["--connections", "1000", "--seconds", "0.1", "--rounds", "1"];
+    let objects = bench(&[&["idle", "--against", &other], &shape[..]].concat());
+    let bytes = objects[1]["bytes_per_connection"].as_f64().expect("known");
+    assert!(bytes > 100.0, "a task and a stream take more: {}", objects[1]);
+}
+
+#[test]
+fn more_connections_than_open_files_are_refused_before_the_first() {
+    let program = env!("CARGO_BIN_EXE_corio");
+    let script = format!("ulimit -n 300; exec '{program}' bench idle --connections 1000");
+    let output = Command::new("sh").args(["-c", &script]).output().expect("sh starts");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("may open 300"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("at most 236 --connections"), "{}", stderr(&output));
 }
 
 #[test]

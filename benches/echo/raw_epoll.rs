@@ -21,8 +21,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::{Duration, Instant};
 
+use crate::server::{Counts, Options, PAGE_BYTES, check};
 use crate::table::Table;
-use crate::{Counts, Options, PAGE_BYTES, check};
 
 /// The size of the one receive buffer unless the caller says otherwise: more than the largest
 /// message, so that a receive of it comes back short and needs no second one.

@@ -45,8 +45,8 @@ use io_uring::{
     CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, cqueue, opcode, squeue,
 };
 
+use crate::server::{Counts, Options, PAGE_BYTES};
 use crate::table::Table;
-use crate::{Counts, Options, PAGE_BYTES};
 
 /// The size of a buffer unless the caller says otherwise.
 pub const BUFFER_BYTES_DEFAULT: usize = 16 * 1024;

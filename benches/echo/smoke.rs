@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
-use crate::{Counts, Options, RawServer, listen};
+use crate::server::{Counts, Options, RawServer, listen};
 
 const CLIENT_COUNT: u64 = 12;
 const BATCH_COUNT: u64 = 24;

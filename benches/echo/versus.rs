@@ -26,8 +26,8 @@ use serde_json::Value;
 
 const CORIO: &str = env!("CARGO_BIN_EXE_corio");
 /// Where `cargo build --release --manifest-path benches/peers/Cargo.toml` leaves the peer.
-const TOKIO_ECHO: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/target/release/tokio-echo");
+const TOKIO_PEER: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/target/release/tokio-peer");
 const SERVER_CORE: usize = 0;
 const GENERATOR_CORE: usize = 1;
 /// At this many connections and more, an enter must serve many requests.
@@ -129,7 +129,8 @@ pub fn compare(filters: &[&str]) -> Result<(), String> {
     };
     let cells = selected(filters)?;
     // The servers are started with this process's limit, and not all of them raise it.
-    crate::raise_descriptor_limit().map_err(|error| format!("descriptor limit: {error}"))?;
+    crate::server::raise_descriptor_limit()
+        .map_err(|error| format!("descriptor limit: {error}"))?;
     print_conditions(&settings);
     let mut verdicts = Vec::new();
     for cell in cells {
@@ -213,11 +214,11 @@ fn contenders(cell: &Cell) -> Result<Vec<Contender>, String> {
 }
 
 fn tokio() -> Result<Contender, String> {
-    if !Path::new(TOKIO_ECHO).exists() {
+    if !Path::new(TOKIO_PEER).exists() {
         let build = "cargo build --release --manifest-path benches/peers/Cargo.toml";
-        return Err(format!("`{TOKIO_ECHO}` is missing; build it with `{build}`"));
+        return Err(format!("`{TOKIO_PEER}` is missing; build it with `{build}`"));
     }
-    Ok(Contender::new("tokio", Path::new(TOKIO_ECHO), &["--port", "0"]))
+    Ok(Contender::new("tokio", Path::new(TOKIO_PEER), &["echo", "--port", "0"]))
 }
 
 fn corio_on_epoll() -> Contender {

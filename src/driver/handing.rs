@@ -24,7 +24,7 @@ impl AnyDriver {
     /// accepts are woken one at a time; one that is woken and then ended takes that wake along, and
     /// who else waits at the same socket hears nothing. epoll wakes all.
     pub(crate) fn keeps_client_from_others(&mut self, fd: RawFd) -> bool {
-        let AnyDriver::Uring(_) = self else { return false };
+        let AnyDriver::Uring(..) = self else { return false };
         let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         // SAFETY: [plain-call] one entry is passed.
         unsafe { libc::poll(&raw mut entry, 1, 0) > 0 }

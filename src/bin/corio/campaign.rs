@@ -15,13 +15,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::Failure;
 use crate::arguments::Cpu;
 use crate::bench_options::{BenchOptions, Placement};
-use crate::contender::Contender;
+use crate::contender::{self, Contender};
 use crate::core_shares::CoreShare;
 use crate::facts::Facts;
+use crate::figures;
 use crate::load::{self, Outcome, Plan, Work};
 use crate::machine;
 use crate::report::Report;
 use crate::steadiness::{self, Watch};
+
+/// Open files besides the connections: the ring, listeners, signals, pipes.
+const OTHER_FILES: usize = 64;
 
 /// One measurement of one server.
 pub(crate) struct Round {
@@ -40,6 +44,9 @@ pub(crate) struct Cell {
     pub(crate) driver: String,
     pub(crate) connections: usize,
     pub(crate) rounds: Vec<Round>,
+    /// Messages of all rounds, dropped ones and the time that is not measured included: what a
+    /// counter that watches the server from outside has to be divided by.
+    pub(crate) messages_in_all: u64,
     /// Rounds that were disturbed and measured again.
     pub(crate) dropped_count: usize,
 }
@@ -67,8 +74,18 @@ impl<'a> Campaign<'a> {
         if let Some(warning) = placement.warning() {
             eprintln!("warning: {warning}");
         }
+        let niceness = machine::niceness();
+        if niceness > 0 {
+            eprintln!(
+                "warning: this program runs at nice {niceness}: beside others it waits for its \
+                 CPU, up to some 200 ms at a time, and latencies say so; start it without `nice`"
+            );
+        }
         machine::lift_open_files_limit();
         let connections = options.connections_or(connections_default);
+        if !matches!(work, Work::Timer) {
+            check_open_files(connections.iter().copied().max().unwrap_or(0))?;
+        }
         Ok(Campaign {
             options,
             placement,
@@ -121,6 +138,7 @@ impl<'a> Campaign<'a> {
                 },
                 connections,
                 rounds: Vec::new(),
+                messages_in_all: 0,
                 dropped_count: 0,
             })
             .collect();
@@ -130,11 +148,18 @@ impl<'a> Campaign<'a> {
                 if cell.steady_count() >= wanted {
                     continue;
                 }
-                let text = format!("{}, {connections} connections", shortened(&cell.server));
+                let text = format!(
+                    "{}, {connections} connections",
+                    shortened(&contender::shown(&cell.server))
+                );
                 progress.set_message(text);
                 let round = self.round(contender, connections, progress)?;
                 let has_failed = round.outcome.error_count > 0;
+                cell.messages_in_all += round.outcome.messages_in_all;
                 cell.rounds.push(round);
+                if self.options.rate.is_none() && self.work.is_echo_like() {
+                    cell.mark_the_unsaturated(self.placement.is_shared());
+                }
                 if has_failed {
                     cell.keep(1);
                     cells.retain(|cell| !cell.rounds.is_empty());
@@ -243,12 +268,42 @@ impl<'a> Campaign<'a> {
     }
 }
 
+/// Says at once what would come to light only when thousands of connections are open.
+fn check_open_files(connections: usize) -> Result<(), Failure> {
+    let wanted = (connections + OTHER_FILES) as u64;
+    match machine::open_files_max() {
+        Some(max) if max < wanted => Err(Failure::work(format!(
+            "{connections} connections take as many open files in the server and in this program, \
+             and this user may open {max}; raise the limit (`ulimit -n {wanted}`, as root where \
+             the hard limit is lower; LimitNOFILE= of systemd, --ulimit nofile={wanted} of \
+             Docker), or ask for at most {} --connections",
+            max.saturating_sub(OTHER_FILES as u64)
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A command may be long.
 fn shortened(name: &str) -> String {
     name.chars().take(24).collect()
 }
 
 impl Cell {
+    /// Rounds in which the server was not saturated, though it was in others, count as disturbed.
+    fn mark_the_unsaturated(&mut self, is_shared: bool) {
+        if is_shared || self.connections < figures::CONNECTIONS_TO_SATURATE {
+            return;
+        }
+        let shares: Vec<Option<f64>> =
+            self.rounds.iter().map(|round| figures::server_share(&round.outcome)).collect();
+        for at in steadiness::unsaturated(&shares) {
+            let percent = shares[at].unwrap_or(0.0) * 100.0;
+            self.rounds[at].disturbance.get_or_insert_with(|| {
+                format!("the server used {percent:.0} % of its CPU, and more in other rounds")
+            });
+        }
+    }
+
     fn steady_count(&self) -> usize {
         self.rounds.iter().filter(|round| round.disturbance.is_none()).count()
     }

@@ -32,7 +32,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Runs the command `$0` until standard input ends, then ends all of its processes. If the command
 /// ends by itself, so does the shell.
 const GUARD: &str = r#"
-{ (eval "$0"); kill -KILL -$$; } </dev/null >/dev/null &
+{ trap : TERM; (eval "$0"); kill -KILL -$$; } </dev/null >/dev/null &
 server=$!
 trap : TERM
 read -r end
@@ -80,6 +80,26 @@ impl Contender {
             }
         }
     }
+}
+
+/// A server's name as people read it: of a command the program without its folder, and no port.
+pub(crate) fn shown(name: &str) -> String {
+    if !name.contains("{port}") {
+        return name.to_owned();
+    }
+    let words = name.split_whitespace().skip_while(|word| *word == "exec");
+    let mut shown: Vec<&str> = Vec::new();
+    for word in words {
+        let word = word.trim_matches(['\'', '"']);
+        let is_port = word.contains("{port}");
+        if is_port && shown.last().is_some_and(|last| last.starts_with('-')) && !word.contains('=')
+        {
+            shown.pop();
+        } else if !is_port {
+            shown.push(word.rsplit('/').next().unwrap_or(word));
+        }
+    }
+    if shown.is_empty() { name.to_owned() } else { shown.join(" ") }
 }
 
 /// A server that listens.
@@ -289,4 +309,24 @@ fn command(settings: &Settings) -> Result<Command, String> {
         command.args(["--buffers-max", &buffers_max.to_string()]);
     }
     Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn of_a_command_the_program_and_what_matters_is_shown() {
+        let names = [
+            ("corio", "corio"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("exec '/opt/a/tokio-peer' echo --port {port}", "tokio-peer echo"),
+            ("./my-server {port} --fast", "my-server --fast"),
+            ("python3 /srv/s.py --port={port} --loop uvloop", "python3 s.py --loop uvloop"),
+            ("{port}", "{port}"),
+        ];
+        for (name, expected) in names {
+            assert_eq!(shown(name), expected);
+        }
+    }
 }

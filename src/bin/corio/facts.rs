@@ -26,6 +26,7 @@ impl Facts {
                 read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
             ),
             ("hypervisor", if is_virtual() { "yes" } else { "no" }.to_owned()),
+            ("nice", machine::niceness().to_string()),
             ("mitigations", mitigations()),
             ("features", features.to_owned()),
             ("corio", env!("CARGO_PKG_VERSION").to_owned()),

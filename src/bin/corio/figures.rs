@@ -7,6 +7,7 @@ use crate::campaign::{Cell, Round};
 use crate::load::{Outcome, Work};
 use crate::machine::Times;
 use crate::statistics::Spread;
+use crate::steadiness::SATURATED;
 use crate::traffic;
 
 /// The percentiles that are reported, by their names in JSON and in the table.
@@ -16,11 +17,15 @@ pub(crate) const PERCENTILES: [(&str, &str, f64); 4] =
 /// A side that uses more of its CPU than this has none left.
 const BUSY: f64 = 0.95;
 
-/// A server that uses less of its CPU than this was not the bottleneck.
-const SATURATED: f64 = 0.9;
-
 /// From so many connections on a closed loop is meant to saturate a server.
-const CONNECTIONS_TO_SATURATE: usize = 8;
+pub(crate) const CONNECTIONS_TO_SATURATE: usize = 8;
+
+/// How far a closed loop may be from Little's law, as a part; from how many requests for each
+/// message in flight on the ends of the measured time do not matter; and up to which size comparing
+/// a message takes no time worth mentioning.
+const LITTLE_TOLERANCE: f64 = 0.15;
+const LITTLE_REQUESTS_EACH: f64 = 50.0;
+const LITTLE_BYTES_MAX: usize = 4096;
 
 pub(crate) struct Figures {
     pub(crate) requests: u64,
@@ -94,7 +99,7 @@ impl Figures {
     pub(crate) fn remarks(&self, cell: &Cell, work: &Work, rate: Option<f64>) -> Vec<String> {
         let mut remarks = Vec::new();
         let percent = |share: Option<f64>| format!("{:.0} %", share.unwrap_or(0.0) * 100.0);
-        let is_echo_like = matches!(work, Work::Echo { .. } | Work::Http { .. });
+        let is_echo_like = work.is_echo_like();
         if self.is_generator_limited(cell.connections, rate) && is_echo_like {
             let server = match self.server_share {
                 Some(_) => format!("and the server {}", percent(self.server_share)),
@@ -133,8 +138,25 @@ impl Figures {
                 lag / 1000
             ));
         }
+        if rate.is_none() {
+            remarks.extend(self.remark_on_littles_law(cell, work));
+        }
         remarks.extend(self.remarks_on_rounds(cell));
         remarks
+    }
+
+    fn remark_on_littles_law(&self, cell: &Cell, work: &Work) -> Option<String> {
+        let sent_count = (cell.connections * work.pipeline()) as f64;
+        // In a batch, and while a large message is compared, less is in flight than was sent.
+        let is_whole = work.pipeline() == 1 && work.size() < LITTLE_BYTES_MAX;
+        let is_off = contradicts_littles_law(self.in_flight, sent_count, self.requests, is_whole);
+        (work.is_echo_like() && is_off).then(|| {
+            format!(
+                "mean latency × requests per second says that {:.1} messages were in flight, but \
+                 {sent_count} were (Little's law): do not believe the latencies",
+                self.in_flight
+            )
+        })
     }
 
     fn remarks_on_rounds(&self, cell: &Cell) -> Vec<String> {
@@ -162,6 +184,15 @@ impl Figures {
     }
 }
 
+/// In a closed loop as many messages are in flight as there are connections, each with its
+/// pipeline. Latency and requests per second are counted apart, and have to agree with that.
+fn contradicts_littles_law(found: f64, sent_count: f64, requests: u64, is_whole: bool) -> bool {
+    let part = found / sent_count;
+    let is_off = part > 1.0 + LITTLE_TOLERANCE || (is_whole && part < 1.0 - LITTLE_TOLERANCE);
+    // In a short run the messages at both ends of the measured time weigh too much.
+    is_off && requests as f64 >= LITTLE_REQUESTS_EACH * sent_count
+}
+
 fn requests(outcome: &Outcome) -> u64 {
     outcome.messages.iter().sum()
 }
@@ -173,6 +204,11 @@ fn seconds(outcome: &Outcome) -> f64 {
 /// To divide by.
 fn seconds_of(outcome: &Outcome) -> f64 {
     seconds(outcome).max(f64::MIN_POSITIVE)
+}
+
+/// The part of its CPU that the server used.
+pub(crate) fn server_share(outcome: &Outcome) -> Option<f64> {
+    Some(outcome.server?.used_ns as f64 / 1e9 / seconds_of(outcome))
 }
 
 fn cpu_ns_per_request(outcome: &Outcome) -> Option<f64> {
@@ -192,4 +228,18 @@ fn least_share(outcome: &Outcome) -> Option<f64> {
 
 fn per(total: u64, count: u64) -> Option<f64> {
     (count > 0).then(|| total as f64 / count as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contradicts_littles_law;
+
+    #[test]
+    fn latencies_that_do_not_agree_with_the_number_of_messages_are_seen() {
+        assert!(!contradicts_littles_law(62.0, 64.0, 100_000, true));
+        assert!(contradicts_littles_law(30.0, 64.0, 100_000, true));
+        assert!(contradicts_littles_law(80.0, 64.0, 100_000, false));
+        assert!(!contradicts_littles_law(30.0, 64.0, 100_000, false), "batches trickle in");
+        assert!(!contradicts_littles_law(30.0, 64.0, 500, true), "too few to tell");
+    }
 }

@@ -73,6 +73,11 @@ impl Work {
         }
     }
 
+    /// Connections that send as soon as they were answered, unless a rate is given.
+    pub(crate) fn is_echo_like(&self) -> bool {
+        matches!(self, Work::Echo { .. } | Work::Http { .. })
+    }
+
     /// Bytes of a message; for HTTP, of the request.
     pub(crate) fn size(&self) -> usize {
         match self {

@@ -41,6 +41,17 @@ pub(crate) fn open_files_max() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// How far this process yields to others (`nice`): 0 is usual, 19 the most.
+pub(crate) fn niceness() -> i32 {
+    niceness_in(&fs::read_to_string("/proc/self/stat").unwrap_or_default()).unwrap_or(0)
+}
+
+/// The 19th field of `/proc/PID/stat`. The second is a name in brackets, which may hold anything.
+fn niceness_in(stat: &str) -> Option<i32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(16)?.parse().ok()
+}
+
 /// CPU time that was used, and time spent ready to run without a CPU, in nanoseconds.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Times {
@@ -107,14 +118,39 @@ pub(crate) fn stolen_ns(cpus: &[usize]) -> u64 {
     cpus.iter().filter_map(of).sum::<u64>() * 10_000_000
 }
 
-/// Memory in use that belongs to a process alone, in bytes: its heap, stacks and buffers.
+/// Memory in use that belongs to a process and those it has started, in bytes: their heaps, stacks
+/// and buffers.
 pub(crate) fn own_memory_bytes(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kibibytes = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    Some((kibibytes("RssAnon:")? + kibibytes("RssShmem:").unwrap_or(0)) << 10)
+    let mut total = 0;
+    for process in family(pid) {
+        let status = match fs::read_to_string(format!("/proc/{process}/status")) {
+            Ok(status) => status,
+            Err(_) if process == pid => return None,
+            // It has ended meanwhile, and its memory is given back.
+            Err(_) => continue,
+        };
+        let kibibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+        };
+        total += (kibibytes("RssAnon:")? + kibibytes("RssShmem:").unwrap_or(0)) << 10;
+    }
+    Some(total)
+}
+
+/// A process, those it has started, and so on: the server may be behind a shell.
+fn family(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while next < found.len() {
+        let threads = fs::read_dir(format!("/proc/{}/task", found[next]));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|text| text.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    found
 }
 
 /// Lifts the soft limit of open files as far as this user may, for this process and its children.
@@ -125,7 +161,14 @@ pub(crate) fn lift_open_files_limit() {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_cpu_list;
+    use super::{niceness_in, parse_cpu_list};
+
+    #[test]
+    fn the_niceness_is_found_behind_any_name() {
+        let stat = "7 (a) b) 1 2) S 1 7 7 0 -1 4194304 95 0 0 0 0 0 0 0 39 19 1 0 88 3 0";
+        assert_eq!(niceness_in(stat), Some(19));
+        assert_eq!(niceness_in(""), None);
+    }
 
     #[test]
     fn cpu_lists_are_read_as_the_kernel_writes_them() {

@@ -10,6 +10,7 @@ use std::fmt::Write;
 use svg::node::Text;
 
 use crate::chart::{Chart, Series, short};
+use crate::contender::shown;
 use crate::figures::Figures;
 use crate::load::Work;
 use crate::report::{Report, grouped, micros};
@@ -34,7 +35,7 @@ const STYLE: &str = "
   --paper: #14181c; --c0: #5db0ff; --c1: #ff9a57; --c2: #6fd07e; --c3: #cf8ff0; --c4: #ff7f93;
   --c5: #d0d65a; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--soft); }
 .grid { stroke: var(--grid); } .line { fill: none; stroke: currentColor; stroke-width: 2; }
@@ -43,8 +44,9 @@ circle, .bar { fill: currentColor; } .range { stroke: currentColor; stroke-width
 .series0 { color: var(--c0); } .series1 { color: var(--c1); } .series2 { color: var(--c2); }
 .series3 { color: var(--c3); } .series4 { color: var(--c4); } .series5 { color: var(--c5); }
 .legend span { margin-right: 1.2rem; font-weight: 600; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--grid); }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
+th, td { padding: .3rem .45rem; text-align: right; border-bottom: 1px solid var(--grid); }
+th, td { white-space: nowrap; } .facts td:last-child { white-space: normal; }
 th:first-child, td:first-child, .facts td { text-align: left; } .facts td { vertical-align: top; }
 .soft { color: var(--soft); }
 ";
@@ -104,7 +106,7 @@ fn legend(report: &Report<'_>) -> String {
         .iter()
         .enumerate()
         .map(|(index, name)| {
-            format!("<span class=\"series{}\">■ {}</span>", index % 6, escaped(name))
+            format!("<span class=\"series{}\">■ {}</span>", index % 6, escaped(&shown(name)))
         })
         .collect();
     format!("<p class=\"legend\">{names}</p>")
@@ -129,7 +131,8 @@ fn charts(page: &mut String, report: &Report<'_>, figures: &[Figures]) {
     let counts: BTreeSet<usize> = report.cells.iter().map(|cell| cell.connections).collect();
     for connections in counts {
         let count = grouped(connections as u64);
-        push(page, &format!("<h2>Latency, {count} connections</h2>"));
+        let noun = if connections == 1 { "connection" } else { "connections" };
+        push(page, &format!("<h2>Latency, {count} {noun}</h2>"));
         push(page, &latencies(report, figures, connections).lines());
     }
 }
@@ -151,7 +154,7 @@ fn by_connections(
         });
         let spreads: Vec<Option<Spread>> = spreads.collect();
         Series {
-            name: server.to_owned(),
+            name: shown(server),
             values: spreads.iter().map(|it| it.map(|it| it.median)).collect(),
             ranges: spreads.iter().map(|it| it.map(|it| (it.least, it.most))).collect(),
         }
@@ -180,7 +183,7 @@ fn latencies(report: &Report<'_>, figures: &[Figures], connections: usize) -> Ch
             is_known.then(|| latencies.value_at_percentile(percentile) as f64 / 1000.0)
         };
         let values = PERCENTILES.iter().map(|(_, percentile)| value(*percentile)).collect();
-        series.push(Series { name: server.to_owned(), values, ranges: Vec::new() });
+        series.push(Series { name: shown(server), values, ranges: Vec::new() });
     }
     Chart {
         title: format!("latency percentiles at {connections} connections"),
@@ -195,8 +198,8 @@ fn latencies(report: &Report<'_>, figures: &[Figures], connections: usize) -> Ch
 fn table(report: &Report<'_>, figures: &[Figures]) -> String {
     let mut text = String::from(
         "<h2>Figures</h2><div class=\"scroll\"><table><tr><th>Server</th><th>Connections</th>\
-         <th>Requests/s</th><th>p50 µs</th><th>p99 µs</th><th>p99.9 µs</th><th>CPU ns/request</th>\
-         <th>Enters/request</th><th>Server CPU</th><th>Generator CPU</th><th>Errors</th></tr>",
+         <th>Requests/s</th><th>p50 µs</th><th>p99 µs</th><th>p99.9 µs</th><th>CPU ns/req</th>\
+         <th>Enters/req</th><th>Server</th><th>Generator</th><th>Errors</th></tr>",
     );
     let spread = |it: Option<Spread>| {
         let shown = |it: Spread| {
@@ -214,7 +217,7 @@ fn table(report: &Report<'_>, figures: &[Figures]) -> String {
             text,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
              <td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            escaped(&cell.server),
+            escaped(&shown(&cell.server)),
             grouped(cell.connections as u64),
             spread(its.requests_per_s),
             latency(50.0),
@@ -236,7 +239,7 @@ fn remarks(page: &mut String, report: &Report<'_>, figures: &[Figures]) {
     for (cell, its) in report.cells.iter().zip(figures) {
         for remark in its.remarks(cell, report.work, report.rate) {
             let count = grouped(cell.connections as u64);
-            let text = format!("{}, {count} connections: {remark}", cell.server);
+            let text = format!("{}, {count} connections: {remark}", shown(&cell.server));
             items.push_str(&format!("<li>{}</li>", escaped(&text)));
         }
     }

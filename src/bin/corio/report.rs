@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 
 use crate::bench_options::BenchOptions;
 use crate::campaign::Cell;
+use crate::contender;
 use crate::core_shares::{self, CoreShare};
 use crate::facts::Facts;
 use crate::figures::{Figures, PERCENTILES};
@@ -44,7 +45,8 @@ impl Report<'_> {
         }
         for (cell, figures) in self.cells.iter().zip(&figures) {
             for remark in figures.remarks(cell, self.work, self.rate) {
-                eprintln!("warning: {}, {} connections: {remark}", cell.server, cell.connections);
+                let (server, connections) = (contender::shown(&cell.server), cell.connections);
+                eprintln!("warning: {server}, {connections} connections: {remark}");
             }
         }
         if let Some(path) = &options.html {
@@ -65,10 +67,12 @@ impl Report<'_> {
                 return Err(Failure::work(text));
             }
             if figures.requests == 0 {
+                let seen = cell.rounds.iter().find_map(|round| round.disturbance.as_ref());
+                let seen = seen.map_or(String::new(), |seen| format!(" (seen here: {seen})"));
                 return Err(Failure::work(format!(
                     "nothing was measured: no message came back within {:?}; the messages are too \
-                     large for that time, or the server stands still; measure longer with \
-                     --seconds",
+                     large for that time, the machine is busy{seen}, or the server stands still; \
+                     measure longer with --seconds",
                     self.seconds
                 )));
             }
@@ -116,6 +120,7 @@ impl Report<'_> {
                 its.is_generator_limited(cell.connections, self.rate).to_string(),
             ),
             ("in_flight", json_number(Some(its.in_flight), 2)),
+            ("requests_in_all", cell.messages_in_all.to_string()),
             ("bytes_per_connection", json_number(median(its.bytes_per_connection), 1)),
             ("cores", CoreShare::json(shares)),
             ("imbalance", json_number(core_shares::imbalance(shares), 3)),
@@ -168,9 +173,9 @@ impl Report<'_> {
     pub(crate) fn verdicts(&self, figures: &[Figures]) -> Vec<String> {
         let sentence = |index| {
             let (first, comparison) = self.comparison(figures, index)?;
-            let (one, other) = (&self.cells[first].server, &self.cells[index].server);
+            let shown = |index: usize| contender::shown(&self.cells[index].server);
             let connections = grouped(self.cells[index].connections as u64);
-            let said = comparison.say(one, other);
+            let said = comparison.say(&shown(first), &shown(index));
             Some(format!("{connections} connections: {said}"))
         };
         (0..self.cells.len()).filter_map(sentence).collect()
@@ -213,7 +218,7 @@ impl Report<'_> {
             String::new(),
             format!(
                 "{}, driver {}, {} connections, {} rounds of {:.3} s",
-                cell.server,
+                contender::shown(&cell.server),
                 cell.driver,
                 grouped(cell.connections as u64),
                 cell.rounds.len(),
@@ -274,7 +279,7 @@ impl Report<'_> {
                 true => (its.bytes_per_connection, 0),
                 false => (its.enters_per_request, 4),
             };
-            let server: String = cell.server.chars().take(23).collect();
+            let server: String = contender::shown(&cell.server).chars().take(23).collect();
             lines.push(format!(
                 "{:>11}  {:<24}{:>12}{:>7}{:>10}{:>10}{:>11}{:>7}{:>12}{:>7}",
                 grouped(cell.connections as u64),

@@ -19,6 +19,9 @@ const LOST_MAX: f64 = 0.05;
 /// How much slower than the best the hand-over may be.
 const HAND_OVER_FACTOR: f64 = 3.0;
 
+/// A server that uses less of its CPU than this was not the bottleneck.
+pub(crate) const SATURATED: f64 = 0.9;
+
 /// Hand-overs to and fro in one probe, and how long it may take.
 const ROUND_TRIPS: u32 = 1_000;
 const PROBE_LIMIT: Duration = Duration::from_millis(50);
@@ -104,5 +107,29 @@ impl Watch {
         let (worst, best) = (before.max(after)?, self.hand_over_best_ns?);
         let is_slow = worst as f64 > HAND_OVER_FACTOR * best as f64;
         is_slow.then(|| format!("a cache line took {worst} ns between the CPUs, at best {best} ns"))
+    }
+}
+
+/// Of the rounds of one server in a closed loop, with the parts of its CPU that it used: those in
+/// which it was not saturated, though it was in another. It lost something there that is not its
+/// own. If it never is saturated, that is its nature or the load generator's, and measuring again
+/// would not help.
+pub(crate) fn unsaturated(shares: &[Option<f64>]) -> Vec<usize> {
+    let is_saturated = |share: &Option<f64>| share.is_some_and(|share| share >= SATURATED);
+    if !shares.iter().any(is_saturated) {
+        return Vec::new();
+    }
+    (0..shares.len()).filter(|&at| shares[at].is_some_and(|share| share < SATURATED)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unsaturated;
+
+    #[test]
+    fn a_round_without_saturation_is_repeated_only_where_another_had_it() {
+        assert_eq!(unsaturated(&[Some(0.99), Some(0.7), None, Some(0.9)]), [1]);
+        assert_eq!(unsaturated(&[Some(0.7), Some(0.8)]), [] as [usize; 0]);
+        assert_eq!(unsaturated(&[None, None]), [] as [usize; 0]);
     }
 }
