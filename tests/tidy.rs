@@ -97,6 +97,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_uring.rs", "a yardstick without corio: the ring by hand"),
+    ("benches/peers/src/files.rs", "a yardstick without corio: the ring by hand"),
 ];
 
 /// Files in which a function may contain `#[cfg]`.
