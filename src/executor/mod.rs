@@ -23,7 +23,7 @@ pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod slots;
 #[cfg(test)]
-mod slots_tests;
+pub(crate) mod slots_tests;
 pub(crate) mod task;
 mod teardown;
 pub(crate) mod ticket;
