@@ -278,6 +278,10 @@ impl Context {
         variable.of(self.0.get(variable.number()))
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.0
+    }
+
     /// How many variables were set in it.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -112,3 +112,20 @@ async fn a_host_by_name_is_connected_to() {
     assert_eq!(stream.peer_addr().unwrap(), address);
     accepting.await.unwrap().unwrap();
 }
+
+#[corio::test]
+async fn a_connection_comes_from_the_address_that_was_asked_for() {
+    let (listener, address) = listener().await;
+    let from = "127.0.0.2:0".parse().unwrap();
+    let of_another_family = "[::1]:9".parse().unwrap();
+    let connecting = connect_any([of_another_family, address]).local_addr(from);
+    let stream = timeout(PATIENCE, connecting).await.unwrap().unwrap();
+    assert_eq!(stream.local_addr().unwrap().ip(), from.ip());
+    let accepted = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    assert_eq!(accepted.peer_addr().unwrap().ip(), from.ip());
+    let not_ours = "192.0.2.1:0".parse().unwrap();
+    let error = connect_any([address]).local_addr(not_ours).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    let error = connect_any([of_another_family]).local_addr(from).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "none is left to try");
+}

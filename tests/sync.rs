@@ -4,8 +4,12 @@
 #[path = "support/hand.rs"]
 mod hand;
 
+#[path = "sync/asyncio.rs"]
+mod asyncio;
 #[path = "sync/barriers.rs"]
 mod barriers;
+#[path = "sync/channels.rs"]
+mod channels;
 #[path = "sync/conditions.rs"]
 mod conditions;
 #[path = "sync/crowds.rs"]

@@ -8,6 +8,8 @@ mod child;
 
 mod support;
 
+#[path = "tasks/callbacks.rs"]
+mod callbacks;
 #[path = "tasks/cancelling.rs"]
 mod cancelling;
 #[path = "tasks/intervals.rs"]
@@ -18,6 +20,8 @@ mod joining;
 mod selecting;
 #[path = "tasks/signals.rs"]
 mod signals;
+#[path = "tasks/starting.rs"]
+mod starting;
 #[path = "tasks/timing.rs"]
 mod timing;
 #[path = "tasks/wakers.rs"]

@@ -11,6 +11,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+#[path = "tidy/asyncio.rs"]
+mod asyncio;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -57,8 +59,10 @@ const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
     ("fs", "io", "a read that is cut off says so as those of streams do"),
     ("task", "time", "a grace limit is a sleep"),
+    ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
+    ("http", "compat", "hyper's connections run on its bridge"),
 ];
 
 /// The only files that hold `unsafe`.
@@ -73,6 +77,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/driver/buffers.rs", "the pool's mapping, which kernel and chunks share"),
     ("src/driver/address.rs", "the kernel's socket addresses, whose length tells their type"),
     ("src/driver/socket.rs", "plain system calls on descriptors that we own"),
+    ("src/driver/handing.rs", "plain system calls on descriptors that we own or are given"),
     ("src/driver/bell.rs", "plain system calls on an eventfd that is never closed"),
     ("src/driver/cpus.rs", "plain system calls on a thread's CPUs and signals"),
     ("src/driver/prefetch.rs", "an instruction of the CPU that changes nothing"),
@@ -94,6 +99,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("tests/support/quarantine.rs", "an allocator"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
     ("benches/idle_memory.rs", "an allocator that counts"),
+    ("benches/peers/src/channels/floors.rs", "a yardstick without corio: eventfd and ring by hand"),
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_uring.rs", "a yardstick without corio: the ring by hand"),
@@ -114,6 +120,7 @@ const BANS: &[Ban] = &[
         within: &["src/"],
         except: &[
             ("src/time/", "corio's own Instant, which asks the driver"),
+            ("src/http/", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,
@@ -122,7 +129,7 @@ const BANS: &[Ban] = &[
         word: "std::time::Instant",
         instead: "write `crate::time::Instant`",
         within: &["src/"],
-        except: &[],
+        except: &[("src/compat/hyper.rs", "hyper's deadlines are std's")],
         reach: Reach::Product,
     },
     Ban {
@@ -142,6 +149,7 @@ const BANS: &[Ban] = &[
         except: &[
             ("src/driver/", "the seam's other side"),
             ("src/executor/operation.rs", "numbers of errors by their names, no calls"),
+            ("src/io/moving.rs", "a number of an error by its name, no calls"),
             ("src/io/stream.rs", "numbers of errors by their names, no calls"),
             ("src/net/listener.rs", "numbers of errors by their names, no calls"),
             ("src/signal.rs", "numbers of signals by their names, no calls"),
@@ -289,6 +297,17 @@ const MACHINE_PATHS: &[&str] =
 const ARCHITECTURE: &str = "docs/ARCHITECTURE.md";
 const MANIFESTS: &[&str] = &["Cargo.toml", "runtime-macros/Cargo.toml"];
 
+/// The page of asyncio's names, and those among them that lead to no item.
+const NAMES: &str = "docs/ASYNCIO.md";
+const NAMES_WITHOUT_ITEM: &[Excuse] = &[
+    ("except", "a word of the language"),
+    ("raise", "a word of the language"),
+    ("async", "a word of the language"),
+    ("partial", "a field of the error beside it"),
+    ("LifoQueue", "an item of that name, made by a macro"),
+    ("PriorityQueue", "an item of that name, made by a macro"),
+];
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -376,4 +395,14 @@ fn no_machine_is_named() {
 #[test]
 fn dependencies_have_reasons() {
     assert_none(rules::dependency_reasons(tree(), MANIFESTS, ARCHITECTURE, architecture()));
+}
+
+#[test]
+fn asyncio_names_are_found() {
+    assert_none(rules::aliases(tree(), NAMES, NAMES_WITHOUT_ITEM));
+}
+
+#[test]
+fn asyncio_names_are_answered_for() {
+    assert_none(rules::answers(tree(), NAMES, asyncio::NAMES));
 }

@@ -23,19 +23,23 @@
 
 mod blocking;
 pub mod broadcast;
-mod error;
 mod lock;
 pub mod mpsc;
 pub mod oneshot;
+mod patience;
 mod place;
 mod queue;
 mod ring;
 mod waiters;
 pub mod watch;
 
+use crate::sync::error;
+
 pub use broadcast::broadcast;
 pub use error::{RecvError, SendError, TryRecvError, TrySendError};
 pub use mpsc::mpsc;
 pub use oneshot::oneshot;
-pub use queue::{Item, Queue, Shutdown, Slot, TaskDoneError};
+pub use queue::{
+    Closed, Item, Queue, ShutDown, Shutdown, Slot, TaskDoneError, TryGetError, TryPutError,
+};
 pub use watch::watch;

@@ -18,10 +18,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::blocking;
-use super::error::{SendError, TryRecvError, TrySendError};
 use super::lock::Lock;
 use super::waiters::{Line, Verdict, Waiter, Wakes};
-pub use crate::queue::{Shutdown, TaskDoneError};
+pub use crate::queue::{Closed, ShutDown, Shutdown, TaskDoneError, TryGetError, TryPutError};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Life {
@@ -88,10 +87,10 @@ impl<T> State<T> {
     }
 
     /// Puts an item into a place that was promised.
-    fn put_reserved(&mut self, item: T, wakes: &mut Wakes) -> Result<(), SendError<T>> {
+    fn put_reserved(&mut self, item: T, wakes: &mut Wakes) -> Result<(), Closed<T>> {
         self.reserved -= 1;
         if self.life != Life::Open {
-            return Err(SendError(item));
+            return Err(Closed(item));
         }
         self.items.push_back(item);
         self.unfinished += 1;
@@ -144,7 +143,7 @@ impl<T> State<T> {
 ///     let queue = queue.clone();
 ///     move || {
 ///         corio::run(async move {
-///             while let Some(number) = queue.get_tracked().await {
+///             while let Ok(number) = queue.get_tracked().await {
 ///                 println!("consumed {}", *number);
 ///             } // The end of `number` is its `task_done`.
 ///         })
@@ -201,10 +200,10 @@ impl<T> Queue<T> {
     ///
     /// **Strict**: a `put` that is dropped put nothing, and its item is dropped with it; a place
     /// that it was promised goes to the next. To keep the item, use [`reserve`](Queue::reserve).
-    pub async fn put(&self, item: T) -> Result<(), SendError<T>> {
+    pub async fn put(&self, item: T) -> Result<(), Closed<T>> {
         match self.wait(What::Place).await {
             true => self.with(|state, wakes| state.put_reserved(item, wakes)),
-            false => Err(SendError(item)),
+            false => Err(Closed(item)),
         }
     }
 
@@ -214,14 +213,14 @@ impl<T> Queue<T> {
     ///
     /// If there is none, or the queue is shut down; the item comes back.
     #[doc(alias = "put_nowait")]
-    pub fn try_put(&self, item: T) -> Result<(), TrySendError<T>> {
+    pub fn try_put(&self, item: T) -> Result<(), TryPutError<T>> {
         self.with(|state, wakes| match state.decide_put() {
             Verdict::Granted => {
                 let put = state.put_reserved(item, wakes);
-                put.map_err(|SendError(item)| TrySendError::Closed(item))
+                put.map_err(|Closed(item)| TryPutError::ShutDown(item))
             }
-            Verdict::Refused => Err(TrySendError::Closed(item)),
-            Verdict::Wait => Err(TrySendError::Full(item)),
+            Verdict::Refused => Err(TryPutError::ShutDown(item)),
+            Verdict::Wait => Err(TryPutError::Full(item)),
         })
     }
 
@@ -234,34 +233,41 @@ impl<T> Queue<T> {
     /// # Cancellation
     ///
     /// **Strict**: a place that a dropped wait was promised goes to the next.
-    pub async fn reserve(&self) -> Result<Slot<'_, T>, SendError<()>> {
+    pub async fn reserve(&self) -> Result<Slot<'_, T>, ShutDown> {
         let is_granted = self.wait(What::Place).await;
-        if is_granted { Ok(Slot { queue: self }) } else { Err(SendError(())) }
+        if is_granted { Ok(Slot { queue: self }) } else { Err(ShutDown) }
     }
 
-    /// Takes the next item, and waits for one if there is none. `None` if the queue is shut down
-    /// and empty.
+    /// Takes the next item, and waits for one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the queue is shut down and empty, or is while this waits.
     ///
     /// # Cancellation
     ///
     /// **Strict**: a `get` that is dropped took nothing; what it was promised goes to the next
     /// getter.
-    pub async fn get(&self) -> Option<T> {
+    pub async fn get(&self) -> Result<T, ShutDown> {
         if !self.wait(What::Item).await {
-            return None;
+            return Err(ShutDown);
         }
-        self.with(State::get_promised)
+        self.with(State::get_promised).ok_or(ShutDown)
     }
 
     /// As [`get`](Queue::get), with the item in a guard whose drop is its
     /// [`task_done`](Queue::task_done).
     ///
+    /// # Errors
+    ///
+    /// As [`get`](Queue::get).
+    ///
     /// # Cancellation
     ///
     /// **Strict**, as [`get`](Queue::get).
-    pub async fn get_tracked(&self) -> Option<Item<T>> {
+    pub async fn get_tracked(&self) -> Result<Item<T>, ShutDown> {
         let item = self.get().await?;
-        Some(Item { item, _done: Done(self.clone()) })
+        Ok(Item { item, _done: Done(self.clone()) })
     }
 
     /// Takes the next item if there is one that nobody was promised.
@@ -270,11 +276,11 @@ impl<T> Queue<T> {
     ///
     /// If there is none.
     #[doc(alias = "get_nowait")]
-    pub fn try_get(&self) -> Result<T, TryRecvError> {
+    pub fn try_get(&self) -> Result<T, TryGetError> {
         self.with(|state, wakes| match state.decide_get() {
-            Verdict::Granted => state.get_promised(wakes).ok_or(TryRecvError::Closed),
-            Verdict::Refused => Err(TryRecvError::Closed),
-            Verdict::Wait => Err(TryRecvError::Empty),
+            Verdict::Granted => state.get_promised(wakes).ok_or(TryGetError::ShutDown),
+            Verdict::Refused => Err(TryGetError::ShutDown),
+            Verdict::Wait => Err(TryGetError::Empty),
         })
     }
 
@@ -288,17 +294,21 @@ impl<T> Queue<T> {
     ///
     /// On a thread that runs a core.
     #[track_caller]
-    pub fn blocking_put(&self, item: T) -> Result<(), SendError<T>> {
+    pub fn blocking_put(&self, item: T) -> Result<(), Closed<T>> {
         blocking::wait(self.put(item))
     }
 
     /// As [`get`](Queue::get), on a thread that runs no core: it is blocked meanwhile.
     ///
+    /// # Errors
+    ///
+    /// As [`get`](Queue::get).
+    ///
     /// # Panics
     ///
     /// On a thread that runs a core.
     #[track_caller]
-    pub fn blocking_get(&self) -> Option<T> {
+    pub fn blocking_get(&self) -> Result<T, ShutDown> {
         blocking::wait(self.get())
     }
 
@@ -412,7 +422,7 @@ impl<T> Slot<'_, T> {
     /// # Errors
     ///
     /// If the queue has been shut down meanwhile; the item comes back.
-    pub fn put(self, item: T) -> Result<(), SendError<T>> {
+    pub fn put(self, item: T) -> Result<(), Closed<T>> {
         let queue = self.queue;
         std::mem::forget(self);
         queue.with(|state, wakes| state.put_reserved(item, wakes))

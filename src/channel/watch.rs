@@ -182,6 +182,31 @@ impl<T> Receiver<T> {
         Changed { receiver: self, waiter: Waiter::new() }.await
     }
 
+    /// Waits until the closure says yes to the value, and counts that value as seen. It is asked
+    /// at once, and then about each value that this receiver comes to see.
+    ///
+    /// # Errors
+    ///
+    /// If the sender is gone, and the closure said no to its last value.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: a wait that is dropped has lost nothing; the values that the closure said no to
+    /// are seen.
+    pub async fn wait_for(
+        &mut self,
+        mut is_wanted: impl FnMut(&T) -> bool,
+    ) -> Result<Ref<T>, RecvError> {
+        loop {
+            let value = self.borrow_and_update();
+            if is_wanted(&value) {
+                return Ok(value);
+            }
+            drop(value);
+            self.changed().await?;
+        }
+    }
+
     /// Whether there is a value that this receiver has not seen.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+use super::handing::set_nonblocking;
 use super::socket::{check, pending_error, send_now};
 use super::{Completion, DriverStats, Group, Op, Payload, Pools, Token, Wait, now_ns};
 
@@ -179,6 +180,14 @@ impl Epoll {
         let result = if pending.sent > 0 { pending.sent as i32 } else { -libc::ECANCELED };
         self.finish(token, result);
         self.list(fd, direction);
+    }
+
+    /// A descriptor goes elsewhere, and stays open there: its entry would outlive it here.
+    pub(super) fn release(&mut self, fd: RawFd) {
+        let (epoll, no_event) = (self.epoll.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: [plain-call] no memory is passed.
+        unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, no_event) };
+        self.forget(fd);
     }
 
     /// A descriptor is being closed, after the last completion of its operations.
@@ -503,7 +512,7 @@ fn result_of(answer: i32) -> i32 {
 }
 
 fn accept(fd: RawFd) -> i32 {
-    let _ = set_nonblocking(fd);
+    let _ = set_nonblocking(&fd, true);
     let (name, length) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: [plain-call] the peer's address is not asked for.
     result_of(unsafe { libc::accept4(fd, name, length, libc::SOCK_CLOEXEC) })
@@ -516,7 +525,7 @@ fn connect(fd: RawFd, payload: &mut Payload, begun: bool) -> i32 {
     let Payload::Address(address) = payload else {
         unreachable!("a connect has an address for its payload")
     };
-    if let Err(error) = set_nonblocking(fd) {
+    if let Err(error) = set_nonblocking(&fd, true) {
         return -error.raw_os_error().unwrap_or(libc::EIO);
     }
     // SAFETY: [slot-keeps-memory] the address is valid for its length.
@@ -541,16 +550,6 @@ fn poll(fd: RawFd) -> i32 {
         count if count > 0 => i32::from(entry.revents),
         error => error,
     }
-}
-
-fn set_nonblocking(fd: RawFd) -> io::Result<()> {
-    // SAFETY: [plain-call] no memory is passed.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-    if flags & libc::O_NONBLOCK == 0 {
-        // SAFETY: [plain-call] no memory is passed.
-        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -274,7 +274,8 @@ impl File {
     pub async fn close(self) -> io::Result<()> {
         let File { core, fd, .. } = self;
         core.check_turning()?;
-        let Ok(descriptor) = Fd::release(fd) else {
+        let is_last = Rc::strong_count(&fd) == 1;
+        let Some(descriptor) = is_last.then(|| fd.release()).flatten() else {
             return Err(io::Error::new(
                 io::ErrorKind::ResourceBusy,
                 "operations on the file are in flight, the last of which closes it; cure: wait for \

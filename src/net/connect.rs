@@ -6,15 +6,15 @@
 //! which closes their sockets.
 
 use std::fmt;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{Future, IntoFuture};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::panic::Location;
+use std::pin::Pin;
 use std::time::Duration;
 
 use super::{TcpStream, lookup_host};
-use crate::time::sleep;
+use crate::task::race_staggered;
 
 /// How long an attempt has before the next one begins, by default: RFC 8305, section 8.
 const DELAY_DEFAULT: Duration = Duration::from_millis(250);
@@ -32,14 +32,15 @@ const DELAY_DEFAULT: Duration = Duration::from_millis(250);
 /// ```
 #[doc(alias = "open_connection")]
 #[doc(alias = "create_connection")]
+#[track_caller]
 pub fn connect(host: &str, port: u16) -> Connect<'_> {
-    Connect { target: Target::Host(host, port), delay: DELAY_DEFAULT }
+    Connect::to(Target::Host(host, port))
 }
 
 /// Connects to the first of these addresses that answers: see [`connect`].
+#[track_caller]
 pub fn connect_any(addresses: impl IntoIterator<Item = SocketAddr>) -> Connect<'static> {
-    let addresses = addresses.into_iter().collect();
-    Connect { target: Target::Addresses(addresses), delay: DELAY_DEFAULT }
+    Connect::to(Target::Addresses(addresses.into_iter().collect()))
 }
 
 enum Target<'a> {
@@ -51,7 +52,7 @@ enum Target<'a> {
 ///
 /// # Errors
 ///
-/// If no address connects: the kind is that of the first failure, the text lists all of them. Also
+/// If no address connects: the kind is that of the first one's failure, the text lists all. Also
 /// the resolver's.
 ///
 /// # Cancellation
@@ -60,10 +61,26 @@ enum Target<'a> {
 #[must_use = "it connects when it is awaited"]
 pub struct Connect<'a> {
     target: Target<'a>,
+    local: Option<SocketAddr>,
     delay: Duration,
+    called_at: &'static Location<'static>,
+}
+
+impl<'a> Connect<'a> {
+    #[track_caller]
+    fn to(target: Target<'a>) -> Connect<'a> {
+        Connect { target, local: None, delay: DELAY_DEFAULT, called_at: Location::caller() }
+    }
 }
 
 impl Connect<'_> {
+    /// The address to connect from; port 0 leaves the port to the kernel. Addresses of the other
+    /// family are not tried.
+    pub fn local_addr(mut self, address: SocketAddr) -> Self {
+        self.local = Some(address);
+        self
+    }
+
     /// How long an attempt has before the next one begins beside it: 250 ms by default. Zero begins
     /// all at once.
     #[doc(alias = "happy_eyeballs_delay")]
@@ -77,24 +94,16 @@ impl Connect<'_> {
             Target::Host(host, port) => lookup_host(host, port).await?,
             Target::Addresses(addresses) => addresses,
         };
-        let mut race = Race { running: Vec::new(), failures: Vec::new() };
-        for address in take_turns(addresses) {
-            race.running.push((address, Box::pin(TcpStream::connect(address))));
-            let mut patience = pin!(sleep(self.delay));
-            let connected = poll_fn(|context| match race.poll(context) {
-                Poll::Ready(connected) => Poll::Ready(connected),
-                Poll::Pending => patience.as_mut().poll(context).map(|()| None),
-            });
-            if let Some(stream) = connected.await {
-                return Ok(stream);
-            }
+        let (local, called_at) = (self.local, self.called_at);
+        let is_reachable =
+            |to: &SocketAddr| local.is_none_or(|from| from.is_ipv6() == to.is_ipv6());
+        let addresses = take_turns(addresses.into_iter().filter(is_reachable).collect());
+        let connect = |address: &SocketAddr| TcpStream::connect_from(called_at, *address, local);
+        let attempts = addresses.iter().map(connect);
+        match race_staggered(self.delay, attempts).await {
+            Ok((stream, _)) => Ok(stream),
+            Err(errors) => Err(failure(&addresses, &errors)),
         }
-        while !race.running.is_empty() {
-            if let Some(stream) = poll_fn(|context| race.poll(context)).await {
-                return Ok(stream);
-            }
-        }
-        Err(race.failure())
     }
 }
 
@@ -113,42 +122,15 @@ impl fmt::Debug for Connect<'_> {
     }
 }
 
-type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
-
-/// Attempts side by side.
-struct Race {
-    running: Vec<(SocketAddr, Attempt)>,
-    failures: Vec<(SocketAddr, io::Error)>,
-}
-
-impl Race {
-    /// Ready with a stream if one connected, with `None` if one failed.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<TcpStream>> {
-        for place in 0..self.running.len() {
-            let (address, attempt) = &mut self.running[place];
-            match attempt.as_mut().poll(context) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(stream)) => return Poll::Ready(Some(stream)),
-                Poll::Ready(Err(error)) => {
-                    self.failures.push((*address, error));
-                    drop(self.running.remove(place));
-                    return Poll::Ready(None);
-                }
-            }
-        }
-        Poll::Pending
-    }
-
-    fn failure(self) -> io::Error {
-        let Some((_, first)) = self.failures.first() else {
-            let text = "there is no address to connect to";
-            return io::Error::new(io::ErrorKind::InvalidInput, text);
-        };
-        let kind = first.kind();
-        let list = |(address, error): &(SocketAddr, io::Error)| format!("{address}: {error}");
-        let all: Vec<_> = self.failures.iter().map(list).collect();
-        io::Error::new(kind, format!("no address connects: {}", all.join("; ")))
-    }
+/// What to say if no address connects, each with the error beside it.
+fn failure(addresses: &[SocketAddr], errors: &[io::Error]) -> io::Error {
+    let Some(first) = errors.first() else {
+        let text = "there is no address to connect to";
+        return io::Error::new(io::ErrorKind::InvalidInput, text);
+    };
+    let list = |(address, error): (&SocketAddr, &io::Error)| format!("{address}: {error}");
+    let all: Vec<_> = addresses.iter().zip(errors).map(list).collect();
+    io::Error::new(first.kind(), format!("no address connects: {}", all.join("; ")))
 }
 
 /// The addresses with their families in turns, beginning with that of the first.

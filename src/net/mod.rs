@@ -2,6 +2,7 @@
 
 mod address;
 mod connect;
+mod detached;
 #[macro_use]
 mod methods;
 mod halves;
@@ -14,6 +15,7 @@ mod tcp;
 
 pub use address::Address;
 pub use connect::{Connect, connect, connect_any};
+pub use detached::DetachedTcpStream;
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use listener::{Incoming, TcpListener};
 pub use names::lookup_host;

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
-use super::{Address, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use super::{Address, DetachedTcpStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
 use crate::executor::Core;
 use crate::executor::operation::{Operation, core_for};
-use crate::io::{Closed, Lines, Reader, Separators, Stream};
+use crate::io::{Closed, Detach, Lines, Reader, Separators, Stream};
 
 /// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
 ///
@@ -28,7 +28,8 @@ use crate::io::{Closed, Lines, Reader, Separators, Stream};
 /// for the linger limit at most; [`close`](Self::close) does the same and tells how it went.
 ///
 /// There is no way to the bare descriptor: whoever had it would miss what the inbox holds.
-/// [`as_fd`](AsFd::as_fd) is for socket options.
+/// [`as_fd`](AsFd::as_fd) is for socket options; it panics once the stream was detached.
+/// [`detach`](Self::detach) takes the whole connection to another core.
 ///
 /// ```
 /// # corio::run(async {
@@ -64,18 +65,23 @@ impl TcpStream {
     #[doc(alias = "open_connection")]
     #[track_caller]
     pub fn connect(address: impl Address) -> impl Future<Output = io::Result<TcpStream>> {
-        TcpStream::connect_from(Location::caller(), address)
+        let called_at = Location::caller();
+        async move { TcpStream::connect_from(called_at, address.to_socket_addr()?, None).await }
     }
 
-    async fn connect_from(
+    /// Connects to `address`, from `local` if there is one.
+    pub(super) async fn connect_from(
         called_at: &'static Location<'static>,
-        address: impl Address,
+        address: SocketAddr,
+        local: Option<SocketAddr>,
     ) -> io::Result<TcpStream> {
         let core = core_for(called_at);
-        let address = address.to_socket_addr()?;
         let raw = core.driver.borrow_mut().open_socket(&address)?;
         let fd = core.fd(raw);
         core.driver.borrow_mut().set_option(raw, SocketOption::NoDelay(true))?;
+        if let Some(local) = local {
+            core.driver.borrow_mut().bind(raw, &local)?;
+        }
         let payload = Payload::Address(Box::new(driver::Address::from(&address)));
         let result = Operation::start(&core, Op::Connect { fd: raw }, payload, &fd).await;
         match result {
@@ -85,7 +91,11 @@ impl TcpStream {
     }
 
     pub(super) fn from_fd(core: Rc<Core>, fd: Rc<Fd>) -> TcpStream {
-        TcpStream { stream: Stream::new(core, fd) }
+        TcpStream::from_stream(Stream::new(core, fd))
+    }
+
+    pub(super) fn from_stream(stream: Rc<Stream>) -> TcpStream {
+        TcpStream { stream }
     }
 
     /// For whoever may have to reset it after it was given away.
@@ -112,9 +122,50 @@ impl TcpStream {
     #[doc(alias = "wait_closed")]
     pub async fn close(self) -> io::Result<Closed> {
         self.stream.core().check_turning()?;
+        if self.stream.is_empty_shell() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let closed = self.stream.finish().await;
         self.stream.is_finished.set(true);
         closed
+    }
+
+    /// Takes the connection out of this stream, to be moved to another core: the descriptor with
+    /// its options, the bytes that were not read, and those that were not sent. What is in flight
+    /// is ended first. What is left here says `NotConnected` from then on.
+    ///
+    /// Two halves have to be put together again before ([`OwnedReadHalf::reunite`]).
+    ///
+    /// ```
+    /// use corio::net::{TcpListener, TcpStream};
+    /// # corio::cores::Cores::available()?.count(2).on_start(|_| {}).block_on(|core| async move {
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    /// let mut server = listener.accept().await?;
+    /// client.write(b"hello\n").await?;
+    ///
+    /// let detached = server.detach().await?;
+    /// let moved = core.handle(1).spawn(|| async {
+    ///     let mut server = detached.attach();
+    ///     let line = server.read_line(100).await?;
+    ///     server.write(&line).await
+    /// });
+    /// assert_eq!(client.read_line(100).await?, b"hello\n");
+    /// moved.await.unwrap()
+    /// # })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if it was detached before. An error of the connection is none here: it goes
+    /// along.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: until it is done, the stream has everything, and goes on when this is dropped.
+    pub async fn detach(&mut self) -> io::Result<DetachedTcpStream> {
+        Detach::new(&self.stream).await.map(DetachedTcpStream::new)
     }
 
     /// Lends the two directions, to be used side by side in one task.

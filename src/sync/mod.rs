@@ -1,5 +1,12 @@
 //! What tasks of one core do among themselves: asyncio's locks and futures, and channels.
 //!
+//! | | |
+//! |---|---|
+//! | [`Mutex`], [`RwLock`], [`Semaphore`] | who may |
+//! | [`Event`], [`Notify`], [`Condition`], [`Barrier`] | when to go on |
+//! | [`Promise`], [`OnceCell`] | one value, for many |
+//! | [`oneshot()`], [`watch()`], [`broadcast()`] | one value for one; the last value; every value |
+//!
 //! Everything here is for the tasks of one core, so nothing is atomic and nothing is `Send`. Share
 //! it by `Rc`, or borrow it.
 //!
@@ -16,24 +23,32 @@
 //! guards.
 
 mod barrier;
+pub mod broadcast;
 mod condition;
+pub(crate) mod error;
 mod event;
 mod mutex;
 mod notify;
 mod once;
+pub mod oneshot;
 mod promise;
 mod rwlock;
 mod semaphore;
 pub(crate) mod waiters;
+pub mod watch;
 
 pub use barrier::{Barrier, BarrierTurn, BarrierWait, Broken};
+pub use broadcast::broadcast;
 pub use condition::{Condition, ConditionWait};
+pub use error::{RecvError, SendError, TryRecvError};
 pub use event::{Event, EventWait};
 pub use mutex::{Lock, MappedMutexGuard, Mutex, MutexGuard, OwnedMutexGuard, TryLockError};
 pub use notify::{Notified, Notify};
 pub use once::OnceCell;
+pub use oneshot::oneshot;
 pub use promise::{Promise, PromiseCancelled};
 pub use rwlock::{Read, RwLock, RwLockReadGuard, RwLockWriteGuard, Write};
 pub use semaphore::{
     Acquire, Closed, OverRelease, OwnedPermit, Permit, Semaphore, TryAcquireError,
 };
+pub use watch::watch;

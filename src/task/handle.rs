@@ -103,6 +103,18 @@ impl<T> JoinHandle<T> {
         self.header().phase.get() == Phase::Finished
     }
 
+    /// Takes the outcome if the task has ended and nobody took it. Awaiting the handle afterwards
+    /// panics.
+    #[doc(alias = "result")]
+    #[doc(alias = "exception")]
+    pub fn try_join(&mut self) -> Option<Result<T, JoinError>> {
+        if self.is_taken || !self.is_finished() {
+            return None;
+        }
+        self.leave_scope();
+        Some(self.take())
+    }
+
     /// The task's number, unique on its core.
     pub fn id(&self) -> u64 {
         self.header().id
@@ -125,6 +137,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// The task itself, to be kept and asked beside the handle.
+    #[doc(alias = "abort_handle")]
     pub fn task(&self) -> TaskRef {
         let task: Rc<dyn AnyTask> = Rc::<dyn Join<T>>::clone(&self.task);
         TaskRef::new(task, Weak::clone(&self.core))

@@ -2,17 +2,19 @@
 //!
 //! `mod` starts tasks and finds them · `handle` is how one is awaited and ended · `cancel` is where
 //! a task notices that it was asked to end · `group` keeps tasks inside a block, `borrowing`
-//! children that borrow · `gather`,
-//! `waiting` and `completed` wait for many.
+//! children that borrow · `gather`, `waiting` and `completed` wait for many, `staggered` for the
+//! first success · `done` calls back.
 
 mod borrowing;
 mod cancel;
 mod completed;
+mod done;
 mod gather;
 mod group;
 mod group_error;
 mod handle;
 mod output;
+mod staggered;
 mod waiting;
 
 use std::fmt;
@@ -25,13 +27,16 @@ use std::task::Poll;
 pub use borrowing::{ScopeFuture, TaskScope, scope};
 pub use cancel::{Cancelled, CatchCancel, Shielded, cancelling, catch_cancel, shield};
 pub use completed::{AsCompleted, AsCompletedWithin, as_completed};
+pub use done::{CallbackId, Ended};
 pub use gather::{Gather, GatherSet, GatherSettled, Gathered, gather, gather_settled};
 pub use group::{ChildHandle, GroupFuture, TaskGroup, task_group};
 pub use group_error::{GroupError, TaskError};
 pub use handle::{Grace, JoinHandle};
 pub use output::TaskOutput;
+pub use staggered::race_staggered;
 pub use waiting::{Wait, When, wait};
 
+use crate::context::Context;
 use crate::executor::Core;
 pub use crate::executor::JoinError;
 use crate::executor::task::{AnyTask, Phase, Task};
@@ -63,10 +68,11 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future, Location::caller(), false);
+    core.spawned(&task, None);
     JoinHandle::new(task, &core)
 }
 
-/// Starts a task with a name, or with its first step at once.
+/// Starts a task with a name, in a context, or with its first step at once.
 ///
 /// ```
 /// # corio::run(async {
@@ -80,7 +86,8 @@ where
 #[must_use = "a builder starts nothing until `spawn` is called"]
 pub struct Builder {
     name: Option<Rc<str>>,
-    eager: bool,
+    context: Option<Context>,
+    eager: Option<bool>,
 }
 
 impl Builder {
@@ -95,12 +102,32 @@ impl Builder {
         self
     }
 
+    /// Runs the task with the values of this context instead of a copy of the current one. What the
+    /// task sets there is seen by nobody else.
+    ///
+    /// ```
+    /// use corio::context::{Context, ContextVar};
+    ///
+    /// static DEPTH: ContextVar<u32> = ContextVar::with_default("depth", || 0);
+    ///
+    /// # corio::run(async {
+    /// let mut context = Context::new();
+    /// context.run(|| DEPTH.set(7));
+    /// let task = corio::task::Builder::new().context(context).spawn(async { DEPTH.get() });
+    /// assert_eq!(task.await.unwrap(), 7);
+    /// # });
+    /// ```
+    pub fn context(mut self, context: Context) -> Builder {
+        self.context = Some(context);
+        self
+    }
+
     /// Polls the task once inside of [`spawn`](Self::spawn), before that returns. A task that needs
-    /// not wait is finished then.
+    /// not wait is finished then. By default as the runtime's
+    /// [`eager_tasks`](crate::Builder::eager_tasks) says, which also tells of the depth.
     #[doc(alias = "eager_start")]
-    #[doc(alias = "eager_task_factory")]
     pub fn eager(mut self, eager: bool) -> Builder {
-        self.eager = eager;
+        self.eager = Some(eager);
         self
     }
 
@@ -123,13 +150,15 @@ impl Builder {
 
     fn start<F: Future + 'static>(self, core: &Rc<Core>, task: &Rc<Task<F>>) {
         task.header().name.set(self.name);
-        if self.eager {
-            core.run_now(Rc::<Task<F>>::clone(task));
+        if let Some(context) = self.context {
+            task.header().context.swap(context.place());
         }
+        core.spawned(task, self.eager);
     }
 }
 
 /// A task, seen from outside: who it is, and a way to ask it to end.
+#[doc(alias = "AbortHandle")]
 #[derive(Clone)]
 pub struct TaskRef {
     task: Rc<dyn AnyTask>,
@@ -137,7 +166,7 @@ pub struct TaskRef {
 }
 
 impl TaskRef {
-    fn new(task: Rc<dyn AnyTask>, core: Weak<Core>) -> TaskRef {
+    pub(crate) fn new(task: Rc<dyn AnyTask>, core: Weak<Core>) -> TaskRef {
         TaskRef { task, core }
     }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use corio::channel::{
-    Queue, RecvError, Shutdown, TryRecvError, TrySendError, broadcast, oneshot, watch,
+    Queue, RecvError, Shutdown, TryGetError, TryPutError, TryRecvError, broadcast, oneshot, watch,
 };
 
 use crate::support::{Random, bounded, poll_once};
@@ -90,6 +90,9 @@ fn a_watched_value_changes_only_if_the_closure_says_so() {
     sender.send_modify(|value| value.push(2));
     assert_eq!((&*old, &*receiver.borrow()), (&vec![1], &vec![1, 2]));
     assert_eq!(poll_once(receiver.changed()), Some(Ok(())));
+    assert!(poll_once(receiver.wait_for(|value| value.len() > 2)).is_none());
+    sender.send_modify(|value| value.push(3));
+    assert_eq!(*poll_once(receiver.wait_for(|value| value.len() > 2)).unwrap().unwrap(), [1, 2, 3]);
     drop(receiver);
     assert!(sender.send(vec![]).is_err());
 }
@@ -162,10 +165,10 @@ fn a_queue_gives_every_item_to_one_worker_and_joins_when_all_are_done() {
                 scope.spawn(move || {
                     corio::run(bounded(async move {
                         let mut sum = 0;
-                        while let Some(item) = queue.get_tracked().await {
+                        while let Ok(item) = queue.get_tracked().await {
                             sum += *item;
                             // Another get, given up after one poll.
-                            if let Some(Some(more)) = poll_once(queue.get()) {
+                            if let Some(Ok(more)) = poll_once(queue.get()) {
                                 sum += more;
                                 queue.task_done().unwrap();
                             }
@@ -203,15 +206,15 @@ fn a_dropped_getter_passes_its_item_on_and_a_dropped_putter_its_place() {
     assert!(one.as_mut().poll(&mut context).is_pending());
     assert!(two.as_mut().poll(&mut context).is_pending());
     queue.try_put(1).unwrap();
-    assert_eq!(queue.try_get(), Err(TryRecvError::Empty), "it is promised");
+    assert_eq!(queue.try_get(), Err(TryGetError::Empty), "it is promised");
     drop(one);
-    assert_eq!((count.get(), two.as_mut().poll(&mut context)), (2, Poll::Ready(Some(1))));
+    assert_eq!((count.get(), two.as_mut().poll(&mut context)), (2, Poll::Ready(Ok(1))));
     queue.try_put(2).unwrap();
     let (mut three, mut four) = (Box::pin(queue.put(3)), Box::pin(queue.put(4)));
     assert!(three.as_mut().poll(&mut context).is_pending());
     assert!(four.as_mut().poll(&mut context).is_pending());
     assert_eq!(queue.try_get(), Ok(2));
-    assert_eq!(queue.try_put(5), Err(TrySendError::Full(5)), "the place is promised");
+    assert_eq!(queue.try_put(5), Err(TryPutError::Full(5)), "the place is promised");
     drop(three);
     assert!(four.as_mut().poll(&mut context).is_ready());
     assert_eq!(queue.try_get(), Ok(4));
@@ -235,5 +238,5 @@ fn an_immediate_shutdown_drops_the_items_and_ends_every_wait() {
     assert_eq!((count.get(), drops.load(Ordering::SeqCst)), (2, 2));
     assert!(matches!(put.as_mut().poll(&mut context), Poll::Ready(Err(_))));
     assert!(join.as_mut().poll(&mut context).is_ready());
-    assert!(poll_once(queue.get()).unwrap().is_none());
+    assert!(poll_once(queue.get()).unwrap().is_err());
 }

@@ -498,3 +498,70 @@ pub fn dependency_reasons(
     }
     findings
 }
+
+/// The names in the first cell of a table's row: what stands in backticks, without arguments.
+fn named_in_row(line: &str) -> Vec<String> {
+    let first = line.strip_prefix("| ").and_then(|row| row.split_once(" |"));
+    let spans = first.map_or("", |(cell, _)| cell).split('`').skip(1).step_by(2);
+    let mut names = Vec::new();
+    for span in spans {
+        let bare = span.split('(').next().unwrap_or_default();
+        let words = bare.split_whitespace().filter_map(|word| word.rsplit('.').next());
+        let is_plain = |word: &&str| !word.is_empty() && word.chars().all(is_name);
+        names.extend(words.filter(is_plain).map(String::from));
+    }
+    names
+}
+
+/// What a search of the documentation finds: names of items, and their aliases.
+fn findable(sources: &[Source]) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for source in sources.iter().filter(|it| it.is_rust() && it.is_in(&["src/"])) {
+        let aliases = source.text.split("#[doc(alias = \"").skip(1);
+        found.extend(aliases.filter_map(|rest| rest.split('"').next()));
+        let mut kind = "";
+        for word in source.code.split(|c| !is_name(c)).filter(|word| !word.is_empty()) {
+            if ["fn", "struct", "enum", "mod", "macro_rules", "as"].contains(&kind) {
+                found.insert(word);
+            }
+            kind = word;
+        }
+    }
+    found
+}
+
+/// Every name in the first column of a page's tables is found by whoever searches the
+/// documentation: an item bears it, or has it as its alias.
+pub fn aliases(sources: &[Source], page: &str, without: &[Excuse]) -> Vec<String> {
+    let findable = findable(sources);
+    let mut findings = Vec::new();
+    let mut excused = BTreeSet::new();
+    for source in sources.iter().filter(|source| source.path == page) {
+        for (index, line) in source.text.lines().enumerate() {
+            let names = named_in_row(line).into_iter();
+            for name in names.filter(|name| !findable.contains(name.as_str())) {
+                if without.iter().any(|(excuse, _)| *excuse == name) {
+                    excused.insert(name);
+                } else {
+                    let message = format!("nothing is found by `{name}`; add a `doc(alias)`");
+                    findings.push(source.finding(index + 1, message));
+                }
+            }
+        }
+    }
+    for (name, _) in without.iter().filter(|(name, _)| !excused.contains(*name)) {
+        findings.push(format!("{page}:1: `{name}` needs no excuse; take it from the list"));
+    }
+    findings
+}
+
+/// Every one of the names stands on the page, in backticks: with its counterpart, or with the
+/// reason why it has none.
+pub fn answers(sources: &[Source], page: &str, names: &[&str]) -> Vec<String> {
+    let text = sources.iter().find(|source| source.path == page).map_or("", |it| &it.text);
+    let spans = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let said: BTreeSet<&str> = spans.flat_map(|span| span.split(|c| !is_name(c))).collect();
+    let is_missing = |name: &&&str| !said.contains(**name);
+    let missing = names.iter().filter(is_missing);
+    missing.map(|name| format!("{page}:1: `{name}` is not answered for; say what it is")).collect()
+}

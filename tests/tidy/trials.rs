@@ -249,3 +249,25 @@ fn every_dependency_has_a_reason() {
         &["Cargo.toml:5: `io-uring` has no reason", "Cargo.toml:7: `libc` has no reason"];
     check(dependency_reasons(sources, &["Cargo.toml"], "M.md", "`slab`: why"), expected);
 }
+
+#[test]
+fn names_of_another_library_lead_to_items() {
+    let page = "| theirs | ours |\n|---|---|\n| `Lock.acquire(x)`, `gather` | `Mutex` |\n\
+                | `async with Lost() as it` | gone |";
+    let item = "#[doc(alias = \"acquire\")]\npub fn lock() {}\npub fn gather() {}";
+    let sources = [Source::new("docs/NAMES.md", page), Source::new("src/sync.rs", item)];
+    let words: &[Excuse] = &[("async", ""), ("with", "")];
+    let lost = "docs/NAMES.md:4: nothing is found by `Lost`";
+    check(aliases(&sources, "docs/NAMES.md", words), &[lost]);
+    let excused: &[Excuse] = &[("async", ""), ("with", ""), ("Lost", ""), ("gather", "")];
+    let idle = "docs/NAMES.md:1: `gather` needs no excuse";
+    check(aliases(&sources, "docs/NAMES.md", excused), &[idle]);
+}
+
+#[test]
+fn names_of_another_library_are_answered_for() {
+    let page = "`Lock.acquire(x)` is ours,\nand gather is `lost`.";
+    let sources = [Source::new("docs/NAMES.md", page)];
+    let lost = "docs/NAMES.md:1: `gather` is not answered for";
+    check(answers(&sources, "docs/NAMES.md", &["Lock", "acquire", "gather"]), &[lost]);
+}

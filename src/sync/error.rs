@@ -1,4 +1,5 @@
-//! What a channel answers when it cannot. A value that was not sent comes back.
+//! What channels answer when they cannot, those of one core and those between cores. A value that
+//! was not sent comes back.
 
 use std::error::Error;
 use std::fmt;
