@@ -56,6 +56,7 @@ use crate::driver::{
 };
 use context::Place;
 use courtesy::Courtesy;
+pub(crate) use courtesy::Leave;
 use ready::Tasks;
 use scope::Scope;
 use slots::{Done, Receive, Slots, Start};
