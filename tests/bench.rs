@@ -267,6 +267,22 @@ fn timers_are_timed() {
 }
 
 #[test]
+fn a_file_is_read_at_each_depth_and_removed_again() {
+    let name = format!("{}/bench-file-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    std::fs::create_dir_all(&name).expect("a directory");
+    let shape = ["--megabytes", "2", "--depth", "1,4", "--seconds", "0.05", "--rounds", "1"];
+    let output = run(&[&["bench", "file", "--json", "--dir", &name], &shape[..]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines = stdout(&output).lines();
+    let rows: Vec<Value> = lines.map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(rows.len() >= 2, "each depth has a row: {rows:?}");
+    for row in &rows {
+        assert!(row["reads_per_second"].as_f64() > Some(0.0), "{row}");
+    }
+    std::fs::remove_dir(&name).expect("nothing is left in it");
+}
+
+#[test]
 fn mistakes_are_told_with_their_cure() {
     for (arguments, reason) in [
         (&["http", "--path", "plaintext"][..], "it begins with `/`"),

@@ -101,13 +101,14 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
-    ("benches/peers/src/channels/floors.rs", "a yardstick without corio: threads by hand"),
+    ("benches/peers/channels/src/floors.rs", "a yardstick without corio: threads by hand"),
     ("benches/idle_memory.rs", "an allocator that counts"),
     ("benches/echo/server.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/peers/channels/src/floors.rs", "a yardstick without corio: eventfd and ring by hand"),
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_uring.rs", "a yardstick without corio: the ring by hand"),
+    ("benches/peers/files/src/main.rs", "a yardstick without corio: the ring by hand"),
 ];
 
 /// Files in which a function may contain `#[cfg]`.

@@ -23,7 +23,7 @@ pub(crate) mod scope;
 pub(crate) mod scoped;
 pub(crate) mod slots;
 #[cfg(test)]
-mod slots_tests;
+pub(crate) mod slots_tests;
 mod spawning;
 pub(crate) mod task;
 mod teardown;
@@ -56,6 +56,7 @@ use crate::driver::{
 };
 use context::Place;
 use courtesy::Courtesy;
+pub(crate) use courtesy::Leave;
 use ready::Tasks;
 use scope::Scope;
 use slots::{Done, Receive, Slots, Start};

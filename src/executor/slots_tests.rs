@@ -2,7 +2,7 @@
 //! with a model; and in `slots_tests/cores.rs` whole cores on it, and on a real ring that is much
 //! too small.
 
-mod cores;
+pub(crate) mod cores;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;

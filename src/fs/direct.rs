@@ -122,6 +122,11 @@ impl DirectFile {
 
     /// Memory that this file takes, with room for at least so many bytes: a recycled buffer of this
     /// size, or a new one.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such memory.
+    #[track_caller]
     pub fn buffer(&self, capacity: usize) -> AlignedBuffer {
         let capacity = capacity.max(1).next_multiple_of(self.position_alignment);
         let mut kept = self.kept.borrow_mut();

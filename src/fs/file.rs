@@ -52,7 +52,8 @@ impl File {
         File { core, fd, cold_reads: Cell::new(0) }
     }
 
-    /// Opens a file for reading.
+    /// Opens a file for reading. A pipe with a name is opened at once, also where nobody writes to
+    /// it yet and open(2) would wait (on the ring; a helper waits).
     ///
     /// # Errors
     ///

@@ -30,6 +30,8 @@ mod buffer;
 mod calls;
 mod cursor;
 mod direct;
+#[cfg(test)]
+mod faults;
 mod file;
 mod folder;
 mod lock;

@@ -1,7 +1,7 @@
 //! Reads at a position.
 //!
 //! ```text
-//!             in the page cache, and the turn's budget allows it
+//!             in the page cache, and the poll's budget allows it
 //!   read ──┬───────────────────────────────────────────────────▶ copied at once
 //!          │ cold, past the cache, or beyond the budget
 //!          └──────────▶ an operation of the driver ────────────▶ ready in a later turn
@@ -18,7 +18,9 @@ use super::buffer::{all_from_payload, from_payload, into_memory};
 use super::calls::{checked, checked_position, on_file, room};
 use super::{DirectFile, OwnedBuffer};
 use crate::driver::{Chunk, FileOp, Memories, Memory, Payload};
+use crate::executor::Leave;
 use crate::io::IncompleteRead;
+use crate::task::yield_now;
 
 /// So many reads go to the driver at once after one that was not cached.
 const COLD_READS: u32 = 32;
@@ -164,7 +166,7 @@ impl File {
         if let Err(error) = is_possible {
             return (Err(error), Payload::Memory(memory));
         }
-        if length > 0 && self.may_be_cached() && self.core.may_read_now(length) {
+        if length > 0 && self.may_be_cached() && self.may_read_now(length).await {
             count = self.read_cached(position, &mut memory, length);
             if count == length {
                 memory.set_filled(count);
@@ -215,6 +217,18 @@ impl File {
             memory.set_filled(count);
         }
         (result, payload)
+    }
+
+    /// Whether a read may be done in this poll, or in the next one, which is waited for.
+    async fn may_read_now(&self, length: usize) -> bool {
+        match self.core.ask_leave(length) {
+            Leave::Granted => true,
+            Leave::Never => false,
+            Leave::NextPoll => {
+                yield_now().await;
+                self.core.ask_leave(length) == Leave::Granted
+            }
+        }
     }
 
     /// Whether it is worth asking.

@@ -105,6 +105,16 @@ impl Level {
     fn new(fd: Rc<Fd>, own: OsString) -> Level {
         Level { fd, own, folders: Vec::new(), rounds: 0 }
     }
+
+    /// Looks at a name once more, unless that went on for too long.
+    fn retry(&mut self, own: OsString, error: io::Error) -> io::Result<()> {
+        self.rounds += 1;
+        if self.rounds == ROUNDS_MAX {
+            return Err(error);
+        }
+        self.folders.push(own);
+        Ok(())
+    }
 }
 
 /// Removes all that is in a folder: a stack of levels instead of a recursion, whose depth would be
@@ -114,39 +124,62 @@ async fn empty(core: &Rc<Core>, top: Rc<Fd>) -> io::Result<()> {
     let top = &mut levels[0];
     remove_files(core, top).await?;
     while let Some(level) = levels.last_mut() {
-        if let Some(own) = level.folders.pop() {
-            match open_folder_in(core, &level.fd, &own).await {
-                Ok(fd) => {
-                    if levels.len() == DEPTH_MAX {
-                        return Err(too_deep());
-                    }
-                    let mut below = Level::new(fd, own);
-                    remove_files(core, &mut below).await?;
-                    levels.push(below);
-                }
-                Err(error) if is_gone(&error) => {}
-                // It became a link, or a file.
-                Err(error) if is_no_folder(&error) => unlink(core, &level.fd, own, false).await?,
-                Err(error) => return Err(error),
-            }
-            continue;
-        }
-        let Some(done) = levels.pop() else { return Ok(()) };
-        let Some(above) = levels.last_mut() else { return Ok(()) };
-        match unlink(core, &above.fd, done.own.clone(), true).await {
-            // Somebody filled it behind our back: once more, for so many times.
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                let mut again = Level { rounds: done.rounds + 1, ..done };
-                if again.rounds == ROUNDS_MAX {
-                    return Err(error);
-                }
-                remove_files(core, &mut again).await?;
+        let Some(own) = level.folders.pop() else {
+            let Some(done) = levels.pop() else { return Ok(()) };
+            let Some(above) = levels.last_mut() else { return Ok(()) };
+            if let Some(again) = close_level(core, above, done).await? {
                 levels.push(again);
             }
-            removed => removed?,
+            continue;
+        };
+        match open_folder_in(core, &level.fd, &own).await {
+            Ok(fd) => {
+                let mut below = Level::new(fd, own);
+                remove_files(core, &mut below).await?;
+                if levels.len() == DEPTH_MAX {
+                    return Err(too_deep());
+                }
+                levels.push(below);
+            }
+            Err(error) if is_gone(&error) => {}
+            // It became a link, or a file.
+            Err(error) if is_no_folder(&error) => {
+                match unlink(core, &level.fd, own.clone(), false).await {
+                    // And a folder again.
+                    Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                        level.retry(own, error)?;
+                    }
+                    removed => removed?,
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Removes a folder that was emptied; gives it back if somebody filled it behind our back.
+async fn close_level(
+    core: &Rc<Core>,
+    above: &mut Level,
+    mut done: Level,
+) -> io::Result<Option<Level>> {
+    match unlink(core, &above.fd, done.own.clone(), true).await {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            done.rounds += 1;
+            if done.rounds == ROUNDS_MAX {
+                return Err(error);
+            }
+            remove_files(core, &mut done).await?;
+            Ok(Some(done))
+        }
+        // Something else has its name now.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            above.retry(done.own, error)?;
+            Ok(None)
+        }
+        removed => removed.map(|()| None),
+    }
 }
 
 /// Removes what is no folder, and notes the folders.

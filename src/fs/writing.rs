@@ -16,6 +16,8 @@ pub(super) enum Place {
     At(u64),
     /// At the end, wherever that is by then.
     End,
+    /// Where the last one ended.
+    Onwards,
 }
 
 impl File {
@@ -67,10 +69,17 @@ impl File {
         let bytes = bytes.into();
         let length = bytes.len();
         let mut batch = Batch::new(vec![bytes]);
-        let mut done = 0;
+        let (mut done, mut place) = (0, Place::End);
         while done < length {
-            let (step, payload) = self.write_step(Place::End, 0, Payload::Batch(batch)).await;
-            done += whole(step)?;
+            let (step, payload) = self.write_step(place, 0, Payload::Batch(batch)).await;
+            done += match step {
+                // Pipes and devices have no end but the place where they are.
+                Err(error) if is_without_end(&error) && matches!(place, Place::End) => {
+                    place = Place::Onwards;
+                    0
+                }
+                step => whole(step)?,
+            };
             let Payload::Batch(rest) = payload else { return Ok(()) };
             let mut rest = rest.into_segments();
             if let Some(segment) = rest.first_mut() {
@@ -161,6 +170,7 @@ impl File {
                 Err(error) => return (Err(error), payload),
             },
             Place::End => (Some(0), true),
+            Place::Onwards => (None, false),
         };
         let op = FileOp::Write { fd: self.fd.raw(), position, from, append };
         match on_file(&self.core, &self.fd, op, payload).await {
@@ -168,6 +178,10 @@ impl File {
             Err(error) => (Err(error), Payload::None),
         }
     }
+}
+
+fn is_without_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::NotSeekable)
 }
 
 /// A step of a write that goes on: one that was interrupted did nothing, one of nothing never ends.

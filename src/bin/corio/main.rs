@@ -28,6 +28,7 @@
 mod arguments;
 mod bench_accept;
 mod bench_echo;
+mod bench_file;
 mod bench_http;
 mod bench_idle;
 mod bench_options;
@@ -101,6 +102,7 @@ enum Bench {
     Accept(bench_accept::Options),
     Idle(bench_idle::Options),
     Timer(bench_timer::Options),
+    File(bench_file::Options),
 }
 
 #[derive(Subcommand)]
@@ -141,6 +143,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Accept(options)) => bench_accept::main(&options).map(done),
         Command::Bench(Bench::Idle(options)) => bench_idle::main(&options).map(done),
         Command::Bench(Bench::Timer(options)) => bench_timer::main(&options).map(done),
+        Command::Bench(Bench::File(options)) => bench_file::main(&options).map(done),
         Command::Serve(Serve::Echo(options)) => serve_echo::main(&options).map(done),
         Command::Serve(Serve::Http(options)) => serve_http::main(&options).map(done),
     };

@@ -65,10 +65,14 @@ fn submission_by_name(op: FileOp, payload: &mut Payload) -> squeue::Entry {
     let name = CStr::as_ptr;
     match (op, payload) {
         (FileOp::Open { folder, how }, Payload::Paths(paths)) => {
-            opcode::OpenAt::new(Fd(folder), name(&paths.first))
-                .flags(how.flags())
-                .mode(how.mode)
-                .build()
+            let open = opcode::OpenAt::new(Fd(folder), name(&paths.first));
+            let open = open.flags(how.flags()).mode(how.mode).build();
+            // The kernel's first try does not block, and of a pipe that nobody reads it says
+            // `ENXIO` instead of waiting: what is opened to be written is tried by a worker.
+            match how.write || how.append {
+                true => open.flags(squeue::Flags::ASYNC),
+                false => open,
+            }
         }
         (FileOp::Status { folder, flags }, Payload::Status(status)) => {
             let answer = (&raw mut status.answer).cast();

@@ -22,7 +22,7 @@ use crate::executor::scoped::Scoped;
 use crate::executor::task::{AnyTask, Join, Phase, Task};
 use crate::executor::{BusyPoll, Config, Core, Spawning, Unhandled};
 
-type Heard = Rc<RefCell<Vec<String>>>;
+pub(crate) type Heard = Rc<RefCell<Vec<String>>>;
 
 fn config(heard: &Heard) -> Config {
     let heard = Rc::clone(heard);
@@ -47,7 +47,7 @@ fn config(heard: &Heard) -> Config {
     }
 }
 
-fn fake_core(on_enter: Option<OnEnter>) -> (Rc<Core>, Heard) {
+pub(crate) fn fake_core(on_enter: Option<OnEnter>) -> (Rc<Core>, Heard) {
     let heard = Heard::default();
     let config = config(&heard);
     let pools = Rc::new(Pools::new(&config.buffers).unwrap());
@@ -253,7 +253,7 @@ async fn yield_now() {
 }
 
 /// Polls a future as the root of a core, and counts the turns.
-fn turns_until<F: Future>(core: &Rc<Core>, future: F) -> (F::Output, u64) {
+pub(crate) fn turns_until<F: Future>(core: &Rc<Core>, future: F) -> (F::Output, u64) {
     let _entered = core.enter();
     let mut future = pin!(future);
     let (waker, mut output) = (core.begin_root(), None);
