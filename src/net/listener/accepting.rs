@@ -80,7 +80,8 @@ impl Drop for Accept<'_> {
     }
 }
 
-/// The connections of a listener, from [`TcpListener::incoming`].
+/// The connections of a listener, from
+/// [`TcpListener::incoming`](crate::net::TcpListener::incoming).
 pub struct Incoming<'a> {
     accept: Accept<'a>,
 }

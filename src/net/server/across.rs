@@ -219,7 +219,8 @@ impl Common {
     }
 }
 
-/// A server over many cores, from [`ServeOptions::serve_on`].
+/// A server over many cores, from
+/// [`ServeOptions::serve_on`](crate::net::ServeOptions::serve_on).
 ///
 /// Dropping it leaves it serving until the cores end.
 pub struct CoresServer {

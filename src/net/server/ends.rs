@@ -24,7 +24,7 @@ pub struct ConnectionEnd {
     pub stage: Stage,
 }
 
-/// What [`Server::shutdown`] did with each connection that was open.
+/// What [`Server::shutdown`](super::Server::shutdown) did with each connection that was open.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct ShutdownReport {

@@ -54,7 +54,8 @@ impl ServeOptions {
     ///
     /// # Errors
     ///
-    /// As [`ListenOptions::bind`]; `NotConnected` if one of the cores has ended; `InvalidInput` if
+    /// As [`ListenOptions::bind`](crate::net::ListenOptions::bind); `NotConnected` if one of the
+    /// cores has ended; `InvalidInput` if
     /// there are none, or connections are to be steered by CPU and the cores are not pinned. Then
     /// it serves on none.
     ///
