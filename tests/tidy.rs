@@ -101,7 +101,6 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
-    ("benches/peers/channels/src/floors.rs", "a yardstick without corio: threads by hand"),
     ("benches/idle_memory.rs", "an allocator that counts"),
     ("benches/echo/server.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/peers/channels/src/floors.rs", "a yardstick without corio: eventfd and ring by hand"),
