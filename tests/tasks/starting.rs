@@ -113,3 +113,30 @@ async fn a_race_that_is_dropped_drops_its_runners() {
     assert!(timeout(MOMENT, race).await.is_err());
     assert_eq!(dropped.get(), 2);
 }
+
+#[corio::test]
+async fn an_earlier_runner_that_fails_does_not_take_the_time_of_the_last() {
+    let delay = Duration::from_millis(20);
+    let (fail, mut fails) = corio::sync::oneshot::<()>();
+    let (fail, fails) = (Cell::new(Some(fail)), &mut fails);
+    let starts = std::cell::RefCell::new(Vec::new());
+    let mut fails = Some(fails);
+    let runners = (0..3).map(|number| {
+        let (fails, fail, starts) = (fails.take(), &fail, &starts);
+        async move {
+            starts.borrow_mut().push(corio::time::Instant::now());
+            match (number, fails) {
+                (0, Some(fails)) => Err(fails.await.is_ok()),
+                (1, _) => {
+                    fail.take().expect("there is one").send(()).unwrap();
+                    pending().await
+                }
+                _ => Ok(number),
+            }
+        }
+    });
+    let won = timeout(PATIENCE, race_staggered(delay, runners)).await.unwrap();
+    assert_eq!(won, Ok((2, 2)));
+    let starts = starts.take();
+    assert!(starts[2].duration_since(starts[1]) >= delay, "the second had its time");
+}
