@@ -11,6 +11,8 @@ mod support;
 
 #[path = "structure/asyncio.rs"]
 mod asyncio;
+#[path = "structure/attacks.rs"]
+mod attacks;
 #[path = "structure/borders.rs"]
 mod borders;
 #[path = "structure/gathering.rs"]

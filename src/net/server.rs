@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use super::places::Places;
 use super::{Address, ListenOptions, TcpListener, TcpStream};
-use crate::executor::task::{AnyTask, Observe};
+use crate::executor::task::{AnyTask, How, Observe};
 use crate::executor::{Core, Unhandled};
 use crate::io::Stream;
 use crate::sync::Event;
@@ -432,7 +432,7 @@ impl Shared {
         };
         self.connections.borrow_mut().insert(number, connection);
         if !task.header().observe(Rc::<Observer>::clone(&observer)) {
-            observer.ended(&core, true);
+            observer.ended(&core, How::Cancelled);
         }
     }
 
@@ -502,7 +502,7 @@ struct Observer {
 }
 
 impl Observe for Observer {
-    fn ended(self: Rc<Self>, _core: &Rc<Core>, _was_cancelled: bool) {
+    fn ended(self: Rc<Self>, _core: &Rc<Core>, _how: How) {
         self.shared.ended(self.number);
     }
 }

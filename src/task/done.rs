@@ -13,7 +13,7 @@ use std::rc::{Rc, Weak};
 use super::{JoinHandle, TaskRef};
 use crate::executor::Core;
 use crate::executor::context::{Inside, Place, with_current};
-use crate::executor::task::{Observe, Phase};
+use crate::executor::task::{How, Observe, Phase};
 
 /// A task that has ended, as its callbacks see it.
 #[derive(Clone, Debug)]
@@ -61,11 +61,11 @@ impl Callback {
 }
 
 impl Observe for Callback {
-    fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool) {
+    fn ended(self: Rc<Self>, core: &Rc<Core>, how: How) {
         if let Some(before) = self.before.take() {
-            before.ended(core, was_cancelled);
+            before.ended(core, how);
         }
-        self.call_later(core, was_cancelled);
+        self.call_later(core, how == How::Cancelled);
     }
 }
 

@@ -29,7 +29,7 @@ use super::{Builder, JoinError, JoinHandle, TaskOutput};
 use crate::executor::Core;
 use crate::executor::scope::{Kind, Scope};
 use crate::executor::scoped::{Ended, Place, Scoped};
-use crate::executor::task::{AnyTask, Observe, Phase, Task};
+use crate::executor::task::{AnyTask, How, Observe, Phase, Task};
 use crate::time::{Sleep, sleep};
 
 /// Runs `body` with a group of tasks, and waits for all of them: no task of the group outlives
@@ -286,9 +286,9 @@ impl Shared {
 }
 
 impl Observe for Shared {
-    fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool) {
+    fn ended(self: Rc<Self>, core: &Rc<Core>, how: How) {
         self.live_count.set(self.live_count.get() - 1);
-        self.lost_child.set(self.lost_child.get() | was_cancelled);
+        self.lost_child.set(self.lost_child.get() | (how == How::Cancelled));
         if self.live_count.get() == 0 {
             self.wake(core);
         } else {
