@@ -175,8 +175,8 @@ impl ServeOptions {
             let shared = Shared::new(listeners, places);
             let handler = Rc::new(handler);
             for listener in &shared.listeners {
-                let accepting = Rc::clone(&shared).accept(Rc::clone(listener), Rc::clone(&handler));
-                Core::current().spawn(accepting, called_at, false);
+                let accepting = Accepting::new(&shared, listener);
+                Core::current().spawn(accepting.run(Rc::clone(&handler)), called_at, true);
             }
             Ok(Server { shared })
         }
@@ -195,6 +195,8 @@ struct Shared {
     addresses: Vec<SocketAddr>,
     places: Option<Rc<Places>>,
     is_closed: Cell<bool>,
+    /// Accept loops that have not ended.
+    accepting_count: Cell<usize>,
     number_last: Cell<u64>,
     connections: RefCell<BTreeMap<u64, Connection>>,
     ends: RefCell<Vec<ConnectionEnd>>,
@@ -369,6 +371,7 @@ impl Shared {
             addresses,
             places,
             is_closed: Cell::new(false),
+            accepting_count: Cell::new(0),
             number_last: Cell::new(0),
             connections: RefCell::default(),
             ends: RefCell::default(),
@@ -378,38 +381,9 @@ impl Shared {
         })
     }
 
-    /// Serves what a listener accepts, until it is closed and its inbox is empty.
-    async fn accept<H, F>(self: Rc<Self>, listener: Rc<TcpListener>, handler: Rc<H>)
+    fn start<H, F>(self: &Rc<Self>, stream: TcpStream, handler: &Rc<H>)
     where
-        H: Fn(TcpStream) -> F,
-        F: Future + 'static,
-        F::Output: TaskOutput + 'static,
-    {
-        loop {
-            match listener.accept().await {
-                Ok(stream) => self.start(stream, &*handler),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                    // An accept that was in flight may still bring somebody.
-                    listener.close().await;
-                    if listener.waiting() == 0 {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    Core::current().report(&Unhandled::AcceptPaused { error });
-                    sleep(ERROR_PAUSE).await;
-                }
-            }
-        }
-        let is_last = self.listeners.iter().all(|it| it.local_addr().is_err() && it.waiting() == 0);
-        if is_last {
-            self.closed.set();
-        }
-    }
-
-    fn start<H, F>(self: &Rc<Self>, stream: TcpStream, handler: &H)
-    where
-        H: Fn(TcpStream) -> F,
+        H: Fn(TcpStream) -> F + 'static,
         F: Future + 'static,
         F::Output: TaskOutput + 'static,
     {
@@ -418,7 +392,7 @@ impl Shared {
         self.number_last.set(number);
         self.is_idle.clear();
         let weak_stream = stream.downgrade();
-        let work = handle(handler(stream), peer);
+        let work = handle(Rc::clone(handler), stream, peer);
         let task = core.spawn(work, Location::caller(), false);
         // Nobody takes its outcome: a panic is reported.
         task.header().has_handle.set(false);
@@ -432,7 +406,9 @@ impl Shared {
         };
         self.connections.borrow_mut().insert(number, connection);
         if !task.header().observe(Rc::<Observer>::clone(&observer)) {
+            // The runtime ends, and with it the server.
             observer.ended(&core, How::Cancelled);
+            self.close();
         }
     }
 
@@ -485,13 +461,65 @@ impl Shared {
     }
 }
 
-/// A connection's handler, whose error is told to the runtime's hook.
-async fn handle<F>(handler: F, peer: Option<SocketAddr>)
+/// The loop that accepts for one listener. However it ends, nobody waits for it in vain.
+struct Accepting {
+    shared: Rc<Shared>,
+    listener: Rc<TcpListener>,
+}
+
+impl Accepting {
+    fn new(shared: &Rc<Shared>, listener: &Rc<TcpListener>) -> Accepting {
+        shared.accepting_count.set(shared.accepting_count.get() + 1);
+        Accepting { shared: Rc::clone(shared), listener: Rc::clone(listener) }
+    }
+
+    /// Serves what the listener accepts, until it is closed and its inbox is empty.
+    async fn run<H, F>(self, handler: Rc<H>)
+    where
+        H: Fn(TcpStream) -> F + 'static,
+        F: Future + 'static,
+        F::Output: TaskOutput + 'static,
+    {
+        loop {
+            match self.listener.accept().await {
+                Ok(stream) => self.shared.start(stream, &handler),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    // An accept that was in flight may still bring somebody.
+                    self.listener.close().await;
+                    if self.listener.waiting() == 0 {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    Core::current().report(&Unhandled::AcceptPaused { error });
+                    sleep(ERROR_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.shared.close();
+        self.shared.accepting_count.set(self.shared.accepting_count.get() - 1);
+        if self.shared.accepting_count.get() == 0 {
+            self.shared.closed.set();
+        }
+    }
+}
+
+/// A connection's handler, whose error is told to the runtime's hook. It is called in here, so that
+/// a panic of the closure is its connection's affair, too.
+async fn handle<H, F>(handler: Rc<H>, stream: TcpStream, peer: Option<SocketAddr>)
 where
+    H: Fn(TcpStream) -> F,
     F: Future,
     F::Output: TaskOutput,
 {
-    if let Err(error) = handler.await.into_result() {
+    let future = handler(stream);
+    drop(handler);
+    if let Err(error) = future.await.into_result() {
         Core::current().report(&Unhandled::HandlerFailed { peer, error });
     }
 }
