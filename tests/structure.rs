@@ -25,6 +25,10 @@ mod lending;
 mod model;
 #[path = "structure/moving.rs"]
 mod moving;
+#[path = "structure/nesting.rs"]
+mod nesting;
+#[path = "structure/orders.rs"]
+mod orders;
 #[path = "structure/waiting.rs"]
 mod waiting;
 
