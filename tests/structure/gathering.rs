@@ -272,6 +272,7 @@ async fn a_wait_with_a_deadline_around_a_gather_ends_all_of_it() {
             Ok::<_, ()>(())
         }
     }));
+    turns(2).await;
     let outcome = soon(corio::time::wait_for(Duration::from_millis(1), all)).await;
     assert_eq!(ended.get(), 3, "it waited until they had tidied up");
     assert!(outcome.is_ok(), "their values win");
