@@ -9,6 +9,9 @@ use std::time::Duration;
 use corio::net::{ListenOptions, ServeOptions, Server, Stage, TcpStream, serve};
 use corio::{Runtime, Unhandled, catch_cancel, sleep, spawn, timeout, yield_now};
 
+#[path = "serving/ends.rs"]
+mod ends;
+
 /// No wait of a test takes longer; what does has lost its wake-up.
 const PATIENCE: Duration = Duration::from_secs(20);
 

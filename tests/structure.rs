@@ -11,6 +11,8 @@ mod support;
 
 #[path = "structure/asyncio.rs"]
 mod asyncio;
+#[path = "structure/attacks.rs"]
+mod attacks;
 #[path = "structure/borders.rs"]
 mod borders;
 #[path = "structure/gathering.rs"]
@@ -23,6 +25,10 @@ mod lending;
 mod model;
 #[path = "structure/moving.rs"]
 mod moving;
+#[path = "structure/nesting.rs"]
+mod nesting;
+#[path = "structure/orders.rs"]
+mod orders;
 #[path = "structure/waiting.rs"]
 mod waiting;
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::driver::now_ns;
 use crate::executor::join_error::JoinError;
-use crate::executor::task::{AnyTask, Join, Observe, Task};
+use crate::executor::task::{AnyTask, How, Join, Observe, Task};
 use crate::executor::ticket::{Address, Ticket};
 use crate::executor::{Core, Unhandled};
 use crate::runtime::Runtime;
@@ -260,7 +260,7 @@ impl<M, T> Starter<M, T> {
         remote.lock().ticket = Some(task.header().ticket);
         let end = Rc::new(End { task: Rc::downgrade(&task), remote });
         if !task.header().observe(Rc::<End<F>>::clone(&end)) {
-            end.ended(core, true);
+            end.ended(core, How::Cancelled);
         }
         let task: Rc<dyn AnyTask> = task;
         core.announce(&task);
@@ -282,7 +282,7 @@ struct End<F: Future> {
 }
 
 impl<F: Future> Observe for End<F> {
-    fn ended(self: Rc<Self>, core: &Rc<Core>, _was_cancelled: bool) {
+    fn ended(self: Rc<Self>, core: &Rc<Core>, _how: How) {
         let outcome = self.task.upgrade().and_then(|task| task.take());
         if let Some(outcome) = outcome {
             report(core, self.remote.end(outcome));

@@ -175,7 +175,7 @@ impl Core {
             self.wake_each(woken);
         }
         let mut drop_panicked = header.drop_panicked.get();
-        let was_cancelled = task.was_cancelled();
+        let how = task.how_it_ended();
         if !header.has_handle.get() {
             self.report_panic(task);
             drop_panicked |= !task.discard();
@@ -189,7 +189,7 @@ impl Core {
         }
         // Taken, since it may hold this very task.
         if let Some(observer) = header.observer.take() {
-            observer.ended(self, was_cancelled);
+            observer.ended(self, how);
         }
         self.drop_foreign(header.context.take());
         drop(held);

@@ -139,12 +139,20 @@ impl Header {
 /// Who hears of the end of a task.
 pub(crate) trait Observe {
     /// Called once, when the task is finished and nothing is borrowed.
-    fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool);
+    fn ended(self: Rc<Self>, core: &Rc<Core>, how: How);
 
     /// The observer itself, if it wants to be found again.
     fn shown(self: Rc<Self>) -> Option<Rc<dyn Any>> {
         None
     }
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum How {
+    Value,
+    Cancelled,
+    Panicked,
 }
 
 /// A task as the core sees it.
@@ -156,8 +164,12 @@ pub(crate) trait AnyTask {
     fn end_cancelled(&self);
     /// Drops the outcome, which nobody will take; false if that panicked.
     fn discard(&self) -> bool;
+    /// What the outcome is, which nobody took yet; one that was taken passes for a value.
+    fn how_it_ended(&self) -> How;
     /// Whether the outcome, which nobody took yet, is that the task was cancelled.
-    fn was_cancelled(&self) -> bool;
+    fn was_cancelled(&self) -> bool {
+        self.how_it_ended() == How::Cancelled
+    }
     /// The text of the panic that ended the task, if one did and nobody took it.
     fn panic_message(&self) -> Option<String>;
 }
@@ -257,10 +269,11 @@ impl<F: Future> AnyTask for Task<F> {
         self.empty().map_err(dispose).is_ok()
     }
 
-    fn was_cancelled(&self) -> bool {
+    fn how_it_ended(&self) -> How {
         match &*self.stage.borrow() {
-            Stage::Over(Some(Err(error))) => error.is_cancelled(),
-            _ => false,
+            Stage::Over(Some(Err(error))) if error.is_cancelled() => How::Cancelled,
+            Stage::Over(Some(Err(_))) => How::Panicked,
+            _ => How::Value,
         }
     }
 

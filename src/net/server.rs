@@ -31,7 +31,7 @@ use futures_util::future::{Either, select};
 pub use across::CoresServer;
 pub use ends::{ConnectionEnd, CoreEnd, CoresReport, ShutdownReport, Stage};
 pub use policy::AcceptPolicy;
-use shared::{Seat, Shared};
+use shared::{Accepting, Seat, Shared};
 
 use super::places::Places;
 use super::{Address, ListenOptions, TcpStream};
@@ -199,15 +199,15 @@ impl ServeOptions {
                 listener.share_places(places);
             }
             let shared = Shared::new(listeners, Box::new(|| {}));
-            let serving = Rc::downgrade(&shared);
+            let (serving, handler) = (Rc::downgrade(&shared), Rc::new(handler));
             let take: Rc<dyn Fn(TcpStream)> = Rc::new(move |stream| {
                 let Some(shared) = serving.upgrade() else { return };
                 let seat = Seat::of(places.clone(), None);
                 shared.start(stream, seat, &handler);
             });
             for listener in &shared.listeners {
-                let accepting = Rc::clone(&shared).accept(Rc::clone(listener), Rc::clone(&take));
-                Core::current().spawn(accepting, called_at, false);
+                let accepting = Accepting::new(&shared, listener);
+                Core::current().spawn(accepting.run(Rc::clone(&take)), called_at, true);
             }
             Ok(Server { shared })
         }

@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 
 use super::JoinHandle;
 use crate::executor::Core;
-use crate::executor::task::{AnyTask, Observe};
+use crate::executor::task::{AnyTask, How, Observe};
 use crate::time::{Elapsed, Sleep, sleep};
 
 /// Runs futures at once, each as a task, and gives their values as a stream, in the order in which
@@ -59,7 +59,7 @@ where
         let task = core.spawn(future.into_future(), spawned_at, false);
         let arrival = Rc::new(Arrival { number, arrivals: Rc::clone(&arrivals) });
         if !task.header().observe(Rc::<Arrival>::clone(&arrival)) {
-            arrival.ended(&core, true);
+            arrival.ended(&core, How::Cancelled);
         }
         core.spawned(&task, None);
         handles.push(Some(JoinHandle::new(task, &core)));
@@ -80,7 +80,7 @@ struct Arrival {
 }
 
 impl Observe for Arrival {
-    fn ended(self: Rc<Self>, core: &Rc<Core>, _was_cancelled: bool) {
+    fn ended(self: Rc<Self>, core: &Rc<Core>, _how: How) {
         self.arrivals.numbers.borrow_mut().push_back(self.number);
         if let Some(waker) = self.arrivals.waker.take() {
             core.wake(waker);

@@ -14,7 +14,7 @@ use std::rc::{Rc, Weak};
 use super::{JoinHandle, TaskRef};
 use crate::executor::Core;
 use crate::executor::context::{Inside, Place, with_current};
-use crate::executor::task::{Header, Observe, Phase};
+use crate::executor::task::{Header, How, Observe, Phase};
 
 /// A task that has ended, as its callbacks see it.
 #[derive(Clone, Debug)]
@@ -82,12 +82,12 @@ impl Callbacks {
 }
 
 impl Observe for Callbacks {
-    fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool) {
+    fn ended(self: Rc<Self>, core: &Rc<Core>, how: How) {
         if let Some(before) = self.before.take() {
-            before.ended(core, was_cancelled);
+            before.ended(core, how);
         }
         for callback in self.list.take() {
-            callback.call_later(core, was_cancelled);
+            callback.call_later(core, how == How::Cancelled);
         }
     }
 

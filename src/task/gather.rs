@@ -20,13 +20,14 @@ use super::{JoinError, JoinHandle};
 use crate::executor::Core;
 use crate::executor::scope::Kind;
 use crate::executor::scoped::Place;
-use crate::executor::task::{AnyTask, Join, Observe};
+use crate::executor::task::{AnyTask, How, Join, Observe};
 
 /// Runs futures at once, each as a task, and gives their values in the order of the arguments.
 ///
 /// The first error is given at once, while the others go on, as in asyncio. For a block that ends
 /// its tasks when one fails take [`task_group`](super::task_group), for futures without errors or
-/// with all their outcomes [`gather_settled`]. A panic of a task goes on in whoever awaits it.
+/// with all their outcomes [`gather_settled`]. A panic of a task goes on in whoever awaits it, at
+/// once like an error; so does a cancellation that was asked of one task only.
 ///
 /// The tasks start in the next turn, whether or not the gather is awaited.
 ///
@@ -54,7 +55,7 @@ where
     T: 'static,
     E: 'static,
 {
-    Gather { set: Set::spawn(futures, Result::is_err, Location::caller()) }
+    Gather { set: Set::spawn(futures, Some(Result::is_err), Location::caller()) }
 }
 
 /// Runs futures at once, each as a task, and gives all their outcomes in the order of the
@@ -85,7 +86,7 @@ where
     F::IntoFuture: 'static,
     F::Output: 'static,
 {
-    GatherSettled { set: Set::spawn(futures, |_| false, Location::caller()) }
+    GatherSettled { set: Set::spawn(futures, None, Location::caller()) }
 }
 
 /// What the tasks of a gather and the gather share.
@@ -94,6 +95,8 @@ struct Count {
     left: Cell<usize>,
     /// The place of the task that failed first.
     failed: Cell<Option<usize>>,
+    /// A task has no value to give: it panicked or was cancelled.
+    lost: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -107,9 +110,11 @@ impl Count {
 }
 
 impl Observe for Count {
-    fn ended(self: Rc<Self>, core: &Rc<Core>, _was_cancelled: bool) {
+    fn ended(self: Rc<Self>, core: &Rc<Core>, how: How) {
         self.left.set(self.left.get() - 1);
-        if self.left.get() == 0 || self.failed.get().is_some() {
+        self.lost.set(self.lost.get() | (how != How::Value));
+        let is_over = self.left.get() == 0 || self.failed.get().is_some();
+        if is_over || self.lost.get() {
             self.wake(core);
         }
     }
@@ -120,6 +125,8 @@ struct Set<T> {
     handles: Vec<JoinHandle<T>>,
     count: Rc<Count>,
     place: Place,
+    /// A task without a value ends the wait for the others.
+    needs_all_values: bool,
     is_over: bool,
     /// There is no value to give, and whoever waits here was asked to end.
     is_stuck: bool,
@@ -128,7 +135,7 @@ struct Set<T> {
 impl<T: 'static> Set<T> {
     fn spawn<I, F>(
         futures: I,
-        is_failure: fn(&T) -> bool,
+        is_failure: Option<fn(&T) -> bool>,
         spawned_at: &'static Location<'static>,
     ) -> Set<T>
     where
@@ -149,13 +156,18 @@ impl<T: 'static> Set<T> {
             core.spawned(&task, None);
             handles.push(JoinHandle::new(task, &core));
         }
-        Set { handles, count, place: Place::new(Kind::Block), is_over: false, is_stuck: false }
+        let place = Place::new(Kind::Block);
+        let needs_all_values = is_failure.is_some();
+        Set { handles, count, place, needs_all_values, is_over: false, is_stuck: false }
     }
 
-    /// Polls until all tasks have ended, or one has failed.
+    /// Polls until all tasks have ended, or one has failed or has no value.
     #[track_caller]
     fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
-        assert!(!self.is_over || self.is_stuck, "a gather was polled after it was ready");
+        if self.is_stuck {
+            return Poll::Pending;
+        }
+        assert!(!self.is_over, "a gather was polled after it was ready");
         let is_new = self.place.scope().is_none();
         let (core, scope) = self.place.polled(context.waker());
         if is_new {
@@ -163,10 +175,13 @@ impl<T: 'static> Set<T> {
                 scope.join(Rc::<dyn Join<T>>::clone(handle.any_task()));
             }
         }
-        if self.is_stuck {
-            return Poll::Pending;
-        }
-        if self.count.left.get() > 0 && self.failed().is_none() {
+        let has_error = self.failed().is_some();
+        let is_decided = has_error || (self.needs_all_values && self.count.lost.get());
+        // Tasks ended by the request that ends whoever waits here.
+        let was_cancelled = |handle: &JoinHandle<T>| handle.any_task().was_cancelled();
+        let is_cut =
+            !has_error && scope.is_ending_around() && self.handles.iter().any(was_cancelled);
+        if self.count.left.get() > 0 && (is_cut || !is_decided) {
             if is_new && scope.is_ending_around() {
                 self.ask_all(&core);
             }
@@ -175,9 +190,7 @@ impl<T: 'static> Set<T> {
             drop(old);
             return Poll::Pending;
         }
-        let was_asked = scope.is_ending_around();
-        if was_asked && self.handles.iter().any(|handle| handle.any_task().was_cancelled()) {
-            // They ended by the request that ends whoever waits here.
+        if is_cut {
             return Poll::Pending;
         }
         self.is_over = true;
@@ -196,9 +209,9 @@ impl<T: 'static> Set<T> {
         }
     }
 
-    /// The outcomes of tasks that have all ended.
+    /// The outcomes of the tasks that have ended.
     fn outcomes(&mut self) -> Vec<Result<T, JoinError>> {
-        self.handles.iter_mut().map(JoinHandle::take).collect()
+        self.handles.iter_mut().filter(|it| it.is_finished()).map(JoinHandle::take).collect()
     }
 }
 
@@ -218,7 +231,7 @@ pin_project! {
         #[pin]
         future: F,
         number: usize,
-        is_failure: fn(&F::Output) -> bool,
+        is_failure: Option<fn(&F::Output) -> bool>,
         count: Rc<Count>,
     }
 }
@@ -230,7 +243,7 @@ impl<F: Future> Future for Member<F> {
         let this = self.project();
         let polled = this.future.poll(context);
         if let Poll::Ready(output) = &polled
-            && (this.is_failure)(output)
+            && this.is_failure.is_some_and(|is_failure| is_failure(output))
             && this.count.failed.get().is_none()
         {
             this.count.failed.set(Some(*this.number));

@@ -24,12 +24,12 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use super::group_error::{Failure, GroupError, TaskError};
+use super::group_error::{Failure, GroupError, TaskError, Untold};
 use super::{Builder, JoinError, JoinHandle, TaskOutput};
 use crate::executor::Core;
 use crate::executor::scope::{Kind, Scope};
 use crate::executor::scoped::{Ended, Place, Scoped};
-use crate::executor::task::{AnyTask, Observe, Phase, Task};
+use crate::executor::task::{AnyTask, How, Observe, Phase, Task};
 use crate::time::{Sleep, sleep};
 
 /// Runs `body` with a group of tasks, and waits for all of them: no task of the group outlives
@@ -97,7 +97,7 @@ struct Shared {
     spawned_count: Cell<usize>,
     /// A child ended since it was cancelled.
     lost_child: Cell<bool>,
-    errors: RefCell<Vec<TaskError>>,
+    errors: Untold,
     /// Children that were spawned before the group was first polled; later ones are in its scope.
     early: RefCell<Vec<Rc<dyn AnyTask>>>,
     scope: RefCell<Option<Rc<Scope>>>,
@@ -115,7 +115,7 @@ impl TaskGroup {
                 live_count: Cell::new(0),
                 spawned_count: Cell::new(0),
                 lost_child: Cell::new(false),
-                errors: RefCell::default(),
+                errors: Untold::default(),
                 early: RefCell::default(),
                 scope: RefCell::default(),
                 body_scope: RefCell::default(),
@@ -255,7 +255,7 @@ impl Shared {
 
     fn fail(&self, core: &Rc<Core>, error: TaskError) {
         let reason = format!("another task of its group failed: {error}");
-        self.errors.borrow_mut().push(error);
+        self.errors.push(error);
         self.end(core, Some(Arc::from(reason)));
     }
 
@@ -286,9 +286,9 @@ impl Shared {
 }
 
 impl Observe for Shared {
-    fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool) {
+    fn ended(self: Rc<Self>, core: &Rc<Core>, how: How) {
         self.live_count.set(self.live_count.get() - 1);
-        self.lost_child.set(self.lost_child.get() | was_cancelled);
+        self.lost_child.set(self.lost_child.get() | (how == How::Cancelled));
         if self.live_count.get() == 0 {
             self.wake(core);
         } else {
@@ -553,7 +553,7 @@ impl<T> Inner<T> {
         }
         let has_value = matches!(self.body, Body::Value(_));
         let was_cut = self.ended_from_outside && (!has_value || self.shared.lost_child.get());
-        let has_errors = !self.shared.errors.borrow().is_empty();
+        let has_errors = !self.shared.errors.is_empty();
         let is_over_already = matches!(self.body, Body::Taken);
         if !is_over_already && !has_errors && was_cut && !is_late && scope.is_ending_around() {
             // It was ended by the request that ends whoever waits here.

@@ -1,6 +1,7 @@
 //! What went wrong in a group: all of it.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
 use std::panic::Location;
@@ -8,6 +9,7 @@ use std::rc::Rc;
 
 use crate::executor::join_error::text_of_panic;
 use crate::executor::task::Header;
+use crate::executor::{Core, Unhandled};
 
 /// What a failure was.
 pub(super) enum Failure {
@@ -30,6 +32,15 @@ impl TaskError {
             name: header.and_then(|header| header.name()),
             spawned_at: header.map(|header| header.spawned_at),
             failure,
+        }
+    }
+
+    fn report_lost(&self, core: &Core) {
+        if let (Failure::Panic(payload), Some(id), Some(spawned_at)) =
+            (&self.failure, self.id, self.spawned_at)
+        {
+            let message = text_of_panic(&**payload);
+            core.report(&Unhandled::TaskPanicked { id, spawned_at, message });
         }
     }
 
@@ -102,6 +113,35 @@ impl fmt::Debug for TaskError {
 impl Error for TaskError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.error()
+    }
+}
+
+/// Errors that a group has not told yet. A panic that it never tells, since it was dropped or never
+/// joined, is reported as that of a task whose handle is gone.
+#[derive(Default)]
+pub(super) struct Untold {
+    errors: RefCell<Vec<TaskError>>,
+}
+
+impl Untold {
+    pub(super) fn push(&self, error: TaskError) {
+        self.errors.borrow_mut().push(error);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.errors.borrow().is_empty()
+    }
+
+    pub(super) fn take(&self) -> Vec<TaskError> {
+        self.errors.take()
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        if let Some(core) = Core::try_current() {
+            self.errors.get_mut().iter().for_each(|error| error.report_lost(&core));
+        }
     }
 }
 

@@ -49,22 +49,38 @@ where
         for (number, future) in futures.into_iter().enumerate() {
             race.running.push((number, Box::pin(future)));
             let mut patience = pin!(sleep(delay));
-            let started = poll_fn(|context| match race.poll(context) {
-                Poll::Pending => patience.as_mut().poll(context).map(|()| None),
-                over => over,
+            let started = poll_fn(|context| {
+                loop {
+                    match race.poll(context) {
+                        Poll::Pending => return patience.as_mut().poll(context).map(|()| None),
+                        Poll::Ready(Step::Won(value, number)) => {
+                            return Poll::Ready(Some((value, number)));
+                        }
+                        Poll::Ready(Step::Failed(failed)) if failed == number => {
+                            return Poll::Ready(None);
+                        }
+                        // An earlier one: the last one still has its time.
+                        Poll::Ready(Step::Failed(_)) => {}
+                    }
+                }
             });
             if let Some(won) = started.await {
                 return Ok(won);
             }
         }
         while !race.running.is_empty() {
-            if let Some(won) = poll_fn(|context| race.poll(context)).await {
-                return Ok(won);
+            if let Step::Won(value, number) = poll_fn(|context| race.poll(context)).await {
+                return Ok((value, number));
             }
         }
         race.failures.sort_by_key(|(number, _)| *number);
         Err(race.failures.into_iter().map(|(_, error)| error).collect())
     }
+}
+
+enum Step<T> {
+    Won(T, usize),
+    Failed(usize),
 }
 
 struct Race<F, E> {
@@ -76,18 +92,18 @@ impl<F, T, E> Race<F, E>
 where
     F: Future<Output = Result<T, E>>,
 {
-    /// Ready with the winner, or with `None` if one failed.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<(T, usize)>> {
+    /// Ready when one has won or failed.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Step<T>> {
         for place in 0..self.running.len() {
             let (number, future) = &mut self.running[place];
             let number = *number;
             match future.as_mut().poll(context) {
                 Poll::Pending => {}
-                Poll::Ready(Ok(value)) => return Poll::Ready(Some((value, number))),
+                Poll::Ready(Ok(value)) => return Poll::Ready(Step::Won(value, number)),
                 Poll::Ready(Err(error)) => {
                     self.failures.push((number, error));
                     drop(self.running.remove(place));
-                    return Poll::Ready(None);
+                    return Poll::Ready(Step::Failed(number));
                 }
             }
         }

@@ -160,12 +160,14 @@ async fn an_error_of_the_work_passes_a_deadline_by() {
 async fn a_deadline_around_a_shield_leaves_the_work_running() {
     let done = Rc::new(Cell::new(false));
     let note = Rc::clone(&done);
+    let (open, is_open) = corio::sync::oneshot::<()>();
     let work = shield(async move {
-        sleep(Duration::from_millis(5)).await;
+        is_open.await.unwrap();
         note.set(true);
     });
     assert!(soon(wait_for(Duration::from_millis(1), work)).await.is_err());
     assert!(!done.get());
+    open.send(()).unwrap();
     while !done.get() {
         soon(yield_now()).await;
     }
@@ -430,6 +432,7 @@ async fn a_deadline_for_ever_is_none() {
 async fn a_deadline_waits_until_what_it_ended_has_tidied_up() {
     let notes = crate::Journal::default();
     let work = spawn(tidying(notes.clone(), "tidied"));
+    turns(2).await;
     let outcome = soon(wait_for(Duration::from_millis(2), work)).await;
     notes.assert(&["tidied"]);
     assert!(outcome.is_ok(), "it took the request, and its value wins");

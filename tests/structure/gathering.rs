@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corio::task::{as_completed, gather_settled};
-use corio::{gather, sleep, spawn, timeout};
+use corio::{catch_cancel, gather, sleep, spawn, timeout};
 use futures_util::{FutureExt, StreamExt};
 
 use crate::{Journal, dropping, soon, turns};
@@ -148,4 +148,132 @@ async fn completions_within_a_time_end_with_an_error_and_the_tasks_go_on() {
     drop(values);
     sleep(Duration::from_millis(60)).await;
     assert_eq!(ended.get(), 2);
+}
+
+/// Without the noise of a panic's report.
+async fn panics(turn: usize) -> Result<u8, &'static str> {
+    turns(turn).await;
+    std::panic::resume_unwind(Box::new("it panics"))
+}
+
+#[corio::test]
+async fn a_panic_is_told_at_once_and_the_others_go_on() {
+    let ended = Rc::new(Cell::new(false));
+    let guard = dropping(&ended);
+    let (open, is_open) = corio::sync::oneshot();
+    let slow = async move {
+        let _guard = guard;
+        is_open.await.map_err(|_| "closed")
+    };
+    let waiter = spawn(gather([panics(3).boxed_local(), slow.boxed_local()]));
+    assert!(soon(waiter).await.unwrap_err().is_panic());
+    assert!(!ended.get(), "it was neither waited for nor ended");
+    assert_eq!(open.send(1), Ok(()));
+    turns(3).await;
+    assert!(ended.get());
+}
+
+#[corio::test]
+async fn a_gathered_task_that_is_cancelled_ends_its_waiter_at_once_and_the_others_go_on() {
+    let ended = Rc::new(Cell::new(false));
+    let guard = dropping(&ended);
+    let (open, is_open) = corio::sync::oneshot();
+    let slow = async move {
+        let _guard = guard;
+        is_open.await.map_err(|_| "closed")
+    };
+    let ending_itself = async {
+        corio::task::current().unwrap().cancel();
+        pending().await
+    };
+    let waiter = spawn(async move {
+        let all = gather([slow.boxed_local(), ending_itself.boxed_local()]);
+        catch_cancel(all).await.is_err()
+    });
+    assert!(soon(waiter).await.unwrap(), "it can be caught, as an exception");
+    assert!(!ended.get(), "it was neither waited for nor ended");
+    assert_eq!(open.send(1), Ok(()));
+    turns(3).await;
+    assert!(ended.get());
+}
+
+#[corio::test]
+async fn settled_outcomes_wait_for_everybody_after_a_panic() {
+    let slow = async {
+        turns(9).await;
+        Ok(1)
+    };
+    let outcomes = soon(gather_settled([panics(1).boxed_local(), slow.boxed_local()])).await;
+    assert!(outcomes[0].as_ref().unwrap_err().is_panic());
+    assert_eq!(outcomes[1].as_ref().unwrap(), &Ok(1));
+}
+
+#[corio::test]
+async fn an_error_of_a_task_on_its_way_out_is_not_lost_with_the_cancelled() {
+    let waiter = spawn(async {
+        let tidying = async {
+            let _ = catch_cancel(pending::<()>()).await;
+            Err::<u8, _>("while tidying up")
+        };
+        let outcome = gather([pending().boxed_local(), tidying.boxed_local()]).await;
+        assert!(corio::task::cancelling(), "and the request stands");
+        outcome
+    });
+    turns(4).await;
+    waiter.cancel();
+    assert_eq!(soon(waiter).await.unwrap(), Err("while tidying up"));
+}
+
+#[corio::test]
+async fn a_gather_that_is_asked_waits_for_the_last_to_tidy_up() {
+    let tidied = Rc::new(Cell::new(false));
+    let note = Rc::clone(&tidied);
+    let waiter = spawn(async move {
+        let tidying = async move {
+            let _ = catch_cancel(pending::<()>()).await;
+            // The other has ended long before, and whoever waits was polled since.
+            turns(9).await;
+            note.set(true);
+            Ok::<_, ()>(())
+        };
+        gather([pending().boxed_local(), tidying.boxed_local()]).await
+    });
+    turns(4).await;
+    waiter.cancel();
+    assert!(soon(waiter).await.unwrap_err().is_cancelled());
+    assert!(tidied.get());
+}
+
+#[corio::test]
+async fn a_dropped_gather_that_has_failed_leaves_the_others_alone() {
+    let count = Rc::new(Cell::new(0));
+    let others = (0..3_u8).map(|number| {
+        let count = Rc::clone(&count);
+        async move {
+            turns(usize::from(number) * 3).await;
+            count.set(count.get() + 1);
+            if number == 0 { Err("the first") } else { Ok(number) }
+        }
+    });
+    assert_eq!(soon(gather(others)).await, Err("the first"));
+    turns(10).await;
+    assert_eq!(count.get(), 3);
+}
+
+#[corio::test]
+async fn a_wait_with_a_deadline_around_a_gather_ends_all_of_it() {
+    let ended = Rc::new(Cell::new(0));
+    let all = gather((0..3).map(|_| {
+        let ended = Rc::clone(&ended);
+        async move {
+            let _ = catch_cancel(pending::<()>()).await;
+            turns(2).await;
+            ended.set(ended.get() + 1);
+            Ok::<_, ()>(())
+        }
+    }));
+    turns(2).await;
+    let outcome = soon(corio::time::wait_for(Duration::from_millis(1), all)).await;
+    assert_eq!(ended.get(), 3, "it waited until they had tidied up");
+    assert!(outcome.is_ok(), "their values win");
 }

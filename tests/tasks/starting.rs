@@ -246,3 +246,30 @@ fn a_hook_may_spawn_cancel_add_callbacks_and_panic() {
     assert_eq!((calls.get(), ended.get()), (6, 6));
     assert_eq!(*heard.borrow(), ["the hook that hears of spawns panicked"]);
 }
+
+#[corio::test]
+async fn an_earlier_runner_that_fails_does_not_take_the_time_of_the_last() {
+    let delay = Duration::from_millis(20);
+    let (fail, mut fails) = corio::sync::oneshot::<()>();
+    let (fail, fails) = (Cell::new(Some(fail)), &mut fails);
+    let starts = std::cell::RefCell::new(Vec::new());
+    let mut fails = Some(fails);
+    let runners = (0..3).map(|number| {
+        let (fails, fail, starts) = (fails.take(), &fail, &starts);
+        async move {
+            starts.borrow_mut().push(corio::time::Instant::now());
+            match (number, fails) {
+                (0, Some(fails)) => Err(fails.await.is_ok()),
+                (1, _) => {
+                    fail.take().expect("there is one").send(()).unwrap();
+                    pending().await
+                }
+                _ => Ok(number),
+            }
+        }
+    });
+    let won = timeout(PATIENCE, race_staggered(delay, runners)).await.unwrap();
+    assert_eq!(won, Ok((2, 2)));
+    let starts = starts.take();
+    assert!(starts[2].duration_since(starts[1]) >= delay, "the second had its time");
+}

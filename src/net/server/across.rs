@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use super::ends::{CoreEnd, CoresReport};
 use super::policy::{AcceptPolicy, Loads};
-use super::shared::{Seat, Shared};
+use super::shared::{Accepting, Seat, Shared};
 use super::{ENDING, Stage, until_second};
 use crate::cores::{CoreHandle, RemoteHandle};
 use crate::executor::Core;
@@ -171,7 +171,7 @@ impl Common {
         }
         let common = Arc::clone(self);
         let shared = Shared::new(listeners, Box::new(move || common.say_no_more_come()));
-        let serving = Rc::downgrade(&shared);
+        let (serving, handler) = (Rc::downgrade(&shared), Rc::new(handler));
         let start = Box::new(move |stream, seat| {
             if let Some(shared) = serving.upgrade() {
                 shared.start(stream, seat, &handler);
@@ -180,8 +180,8 @@ impl Common {
         let part = Rc::new(Part { shared: Rc::clone(&shared), start });
         let take = self.taker(Rc::downgrade(&part));
         for listener in &shared.listeners {
-            let accepting = Rc::clone(&shared).accept(Rc::clone(listener), Rc::clone(&take));
-            core.spawn(accepting, Location::caller(), false);
+            let accepting = Accepting::new(&shared, listener);
+            core.spawn(accepting.run(Rc::clone(&take)), Location::caller(), true);
         }
         let old = PARTS.with(|parts| parts.borrow_mut().insert(self.server, part));
         drop(old);

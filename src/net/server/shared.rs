@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::policy::Loads;
 use super::{ConnectionEnd, ShutdownReport, Stage};
-use crate::executor::task::{AnyTask, Observe};
+use crate::executor::task::{AnyTask, How, Observe};
 use crate::executor::{Core, Unhandled};
 use crate::io::Stream;
 use crate::net::places::Places;
@@ -117,39 +117,10 @@ impl Shared {
         })
     }
 
-    /// Serves what a listener accepts, until it is closed and its inbox is empty.
-    pub(super) async fn accept(
-        self: Rc<Self>,
-        listener: Rc<TcpListener>,
-        take: Rc<dyn Fn(TcpStream)>,
-    ) {
-        loop {
-            match listener.accept().await {
-                Ok(stream) => take(stream),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                    // An accept that was in flight may still bring somebody.
-                    listener.close().await;
-                    if listener.waiting() == 0 {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    Core::current().report(&Unhandled::AcceptPaused { error });
-                    sleep(ERROR_PAUSE).await;
-                }
-            }
-        }
-        self.accepting.set(self.accepting.get() - 1);
-        if self.accepting.get() == 0 {
-            self.closed.set();
-            (self.when_drained)();
-        }
-    }
-
     /// Runs the handler of a connection.
-    pub(super) fn start<H, F>(self: &Rc<Self>, stream: TcpStream, seat: Seat, handler: &H)
+    pub(super) fn start<H, F>(self: &Rc<Self>, stream: TcpStream, seat: Seat, handler: &Rc<H>)
     where
-        H: Fn(TcpStream) -> F,
+        H: Fn(TcpStream) -> F + 'static,
         F: Future + 'static,
         F::Output: TaskOutput + 'static,
     {
@@ -158,7 +129,7 @@ impl Shared {
         self.number_last.set(number);
         self.is_idle.clear();
         let weak_stream = stream.downgrade();
-        let work = handle(handler(stream), peer);
+        let work = handle(Rc::clone(handler), stream, peer);
         let task = core.spawn(work, Location::caller(), false);
         // Nobody takes its outcome: a panic is reported.
         task.header().has_handle.set(false);
@@ -173,7 +144,9 @@ impl Shared {
         };
         self.connections.borrow_mut().insert(number, connection);
         if !task.header().observe(Rc::<Observer>::clone(&observer)) {
-            observer.ended(&core, true);
+            // The runtime ends, and with it the server.
+            observer.ended(&core, How::Cancelled);
+            self.close();
         }
         core.announce(&task);
     }
@@ -259,13 +232,61 @@ impl Shared {
     }
 }
 
-/// A connection's handler, whose error is told to the runtime's hook.
-async fn handle<F>(handler: F, peer: Option<SocketAddr>)
+/// The loop that accepts for one listener. However it ends, nobody waits for it in vain.
+pub(super) struct Accepting {
+    shared: Rc<Shared>,
+    listener: Rc<TcpListener>,
+}
+
+impl Accepting {
+    pub(super) fn new(shared: &Rc<Shared>, listener: &Rc<TcpListener>) -> Accepting {
+        Accepting { shared: Rc::clone(shared), listener: Rc::clone(listener) }
+    }
+
+    /// Hands on what the listener accepts, until it is closed and its inbox is empty.
+    pub(super) async fn run(self, take: Rc<dyn Fn(TcpStream)>) {
+        loop {
+            match self.listener.accept().await {
+                Ok(stream) => take(stream),
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    // An accept that was in flight may still bring somebody.
+                    self.listener.close().await;
+                    if self.listener.waiting() == 0 {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    Core::current().report(&Unhandled::AcceptPaused { error });
+                    sleep(ERROR_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        shared.close();
+        shared.accepting.set(shared.accepting.get() - 1);
+        if shared.accepting.get() == 0 {
+            shared.closed.set();
+            (shared.when_drained)();
+        }
+    }
+}
+
+/// A connection's handler, whose error is told to the runtime's hook. It is called in here, so that
+/// a panic of the closure is its connection's affair, too.
+async fn handle<H, F>(handler: Rc<H>, stream: TcpStream, peer: Option<SocketAddr>)
 where
+    H: Fn(TcpStream) -> F,
     F: Future,
     F::Output: TaskOutput,
 {
-    if let Err(error) = handler.await.into_result() {
+    let future = handler(stream);
+    drop(handler);
+    if let Err(error) = future.await.into_result() {
         Core::current().report(&Unhandled::HandlerFailed { peer, error });
     }
 }
@@ -276,7 +297,7 @@ struct Observer {
 }
 
 impl Observe for Observer {
-    fn ended(self: Rc<Self>, _core: &Rc<Core>, _was_cancelled: bool) {
+    fn ended(self: Rc<Self>, _core: &Rc<Core>, _how: How) {
         self.shared.ended(self.number);
     }
 }
