@@ -62,8 +62,10 @@ pub mod sync;
 
 pub mod queue;
 
+#[macro_use]
 pub mod io;
 pub mod net;
+pub mod process;
 pub mod signal;
 
 pub mod channel;

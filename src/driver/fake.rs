@@ -241,6 +241,7 @@ fn print(payload: *mut Payload) -> Print {
             (bytes.as_ptr() as usize, bytes.len(), sum(bytes))
         }
         Payload::Batch(batch) => (&raw const **batch as usize, 0, 0),
+        Payload::Message(message) => (&raw const **message as usize, 0, 0),
     };
     Print { address: address ^ (payload as usize).rotate_left(32), length, sum }
 }

@@ -21,13 +21,10 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
-
+use super::accept::{Accept, Incoming, closed};
 use super::places::Places;
 use super::{Address, ListenOptions, TcpStream};
 use crate::driver::{Fd, Feature, Op, Payload, SocketOption, Token};
@@ -68,17 +65,18 @@ pub struct TcpListener {
     inner: Rc<Listener>,
 }
 
-struct Listener {
-    core: Rc<Core>,
+/// What listeners of all kinds have in common.
+pub(super) struct Listener {
+    pub(super) core: Rc<Core>,
     /// Gone once the listener is closed.
     fd: RefCell<Option<Rc<Fd>>>,
-    inbox: RefCell<VecDeque<Rc<Fd>>>,
+    pub(super) inbox: RefCell<VecDeque<Rc<Fd>>>,
     inbox_limit: usize,
     backlog: usize,
-    waiting: RefCell<WaitQueue>,
-    closers: RefCell<WaitQueue>,
+    pub(super) waiting: RefCell<WaitQueue>,
+    pub(super) closers: RefCell<WaitQueue>,
     /// Accepts and the poll in flight, and whether the one accept is a multishot.
-    in_flight: RefCell<Vec<Token>>,
+    pub(super) in_flight: RefCell<Vec<Token>>,
     is_polling: Cell<bool>,
     /// The poll has found a client.
     has_client: Cell<bool>,
@@ -87,9 +85,9 @@ struct Listener {
     arm_asked: Cell<bool>,
     is_paused: Cell<bool>,
     reported_at_ns: Cell<Option<u64>>,
-    is_closed: Cell<bool>,
+    pub(super) is_closed: Cell<bool>,
     is_dropped: Cell<bool>,
-    error: Cell<Option<i32>>,
+    pub(super) error: Cell<Option<i32>>,
     /// Shared with others if there is a limit on connections.
     places: RefCell<Option<Rc<Places>>>,
 }
@@ -113,13 +111,72 @@ impl TcpListener {
         ListenOptions::new().bind_from(Location::caller(), address)
     }
 
-    pub(super) fn from_fd(
+    pub(super) fn over(inner: Rc<Listener>) -> TcpListener {
+        TcpListener { inner }
+    }
+
+    /// What serves.
+    pub(super) fn shared(&self) -> &Rc<Listener> {
+        &self.inner
+    }
+
+    /// The next connection. Several tasks may wait; they are served first come, first served.
+    ///
+    /// A peer that is gone already makes no error here: its stream says so.
+    ///
+    /// # Errors
+    ///
+    /// After [`close`](Self::close), once the inbox is empty; or the kernel's, for a socket that
+    /// does not listen any more. A lack of descriptors is no error: the listener pauses, reports it
+    /// once, and goes on.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: a connection stays in the listener's inbox until an `accept` returns it.
+    pub async fn accept(&self) -> io::Result<TcpStream> {
+        Accept::new(&self.inner).await
+    }
+
+    /// The connections as a stream, which ends when the listener is closed.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming::new(Accept::new(&self.inner))
+    }
+
+    /// How many accepted connections wait in the inbox.
+    pub fn waiting(&self) -> usize {
+        self.inner.waiting_count()
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `NotConnected` after [`close`](Self::close).
+    #[doc(alias = "sockets")]
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let fd = self.inner.descriptor()?;
+        self.inner.core.driver.borrow_mut().local_address(fd.raw())
+    }
+
+    /// Stops listening: accepts in flight are ended, and the socket is closed. What is in the inbox
+    /// can still be accepted; after that, `accept` is an error.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: the closing goes on.
+    pub async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+impl Listener {
+    pub(super) fn new(
         core: Rc<Core>,
         fd: Rc<Fd>,
         inbox_limit: usize,
         backlog: usize,
-    ) -> TcpListener {
-        let inner = Rc::new(Listener {
+    ) -> Rc<Listener> {
+        Rc::new(Listener {
             core,
             fd: RefCell::new(Some(fd)),
             inbox: RefCell::default(),
@@ -139,196 +196,30 @@ impl TcpListener {
             is_dropped: Cell::new(false),
             error: Cell::new(None),
             places: RefCell::default(),
-        });
-        TcpListener { inner }
+        })
     }
 
     /// Has the listener accept no more than there are free places. Call it before the first
-    /// `accept`.
+    /// accept.
     pub(super) fn share_places(&self, places: &Rc<Places>) {
-        self.inner.places.replace(Some(Rc::clone(places)));
+        self.places.replace(Some(Rc::clone(places)));
     }
 
-    /// A place has become free.
-    pub(super) fn accept_more(&self) {
-        self.inner.accept_more();
+    /// Its descriptor; an error after its close.
+    pub(super) fn descriptor(&self) -> io::Result<Rc<Fd>> {
+        self.fd.borrow().clone().ok_or_else(closed)
     }
 
-    /// The next connection. Several tasks may wait; they are served first come, first served.
-    ///
-    /// A peer that is gone already makes no error here: its stream says so.
-    ///
-    /// # Errors
-    ///
-    /// After [`close`](Self::close), once the inbox is empty; or the kernel's, for a socket that
-    /// does not listen any more. A lack of descriptors is no error: the listener pauses, reports it
-    /// once, and goes on.
-    ///
-    /// # Cancellation
-    ///
-    /// **Strict**: a connection stays in the listener's inbox until an `accept` returns it.
-    pub async fn accept(&self) -> io::Result<TcpStream> {
-        Accept { listener: &self.inner, number: None }.await
-    }
-
-    /// The connections as a stream, which ends when the listener is closed.
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { accept: Accept { listener: &self.inner, number: None } }
+    /// Whether it was closed and everybody in its inbox was served.
+    pub(super) fn is_done(&self) -> bool {
+        self.fd.borrow().is_none() && self.waiting_count() == 0
     }
 
     /// How many accepted connections wait in the inbox.
-    pub fn waiting(&self) -> usize {
-        self.inner.inbox.borrow().len()
+    pub(super) fn waiting_count(&self) -> usize {
+        self.inbox.borrow().len()
     }
 
-    /// The address it listens on.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's; `NotConnected` after [`close`](Self::close).
-    #[doc(alias = "sockets")]
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let fd = self.inner.fd.borrow().clone();
-        let fd = fd.ok_or_else(closed)?;
-        self.inner.core.driver.borrow_mut().local_address(fd.raw())
-    }
-
-    /// Stops listening, and does not wait for the accepts in flight to end.
-    pub(super) fn stop(&self) {
-        self.inner.stop();
-    }
-
-    /// Stops listening: accepts in flight are ended, and the socket is closed. What is in the inbox
-    /// can still be accepted; after that, `accept` is an error.
-    ///
-    /// # Cancellation
-    ///
-    /// **Strict**: the closing goes on.
-    pub async fn close(&self) {
-        self.inner.stop();
-        Closing { listener: &self.inner, number: None }.await;
-    }
-}
-
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the listener is closed")
-}
-
-/// Waits for the last of the accepts in flight.
-struct Closing<'a> {
-    listener: &'a Rc<Listener>,
-    number: Option<u64>,
-}
-
-impl Future for Closing<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let listener = self.listener;
-        // Where the core does not run, they end when it does, or have ended with it.
-        if listener.in_flight.borrow().is_empty() || listener.core.check_turning().is_err() {
-            return Poll::Ready(());
-        }
-        let waker = context.waker().clone();
-        let old = listener.closers.borrow_mut().wait(&mut self.number, waker);
-        drop(old);
-        Poll::Pending
-    }
-}
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let own = self.listener.closers.borrow_mut().leave(number);
-            drop(own);
-        }
-    }
-}
-
-/// Waits for a connection.
-struct Accept<'a> {
-    listener: &'a Rc<Listener>,
-    number: Option<u64>,
-}
-
-impl Accept<'_> {
-    /// Gives up the place in the queue; the turn passes on.
-    fn leave(&mut self) {
-        if let Some(number) = self.number.take() {
-            let own = self.listener.waiting.borrow_mut().leave(number);
-            self.listener.wake_first();
-            // Last, since the drop of a foreign waker may panic.
-            drop(own);
-        }
-    }
-
-    /// What there is to return, if it is this one's turn. Then the turn is passed on: whoever
-    /// keeps a future that is over must not hold up the others.
-    fn take(&mut self) -> Option<io::Result<TcpStream>> {
-        let listener = self.listener;
-        if !listener.waiting.borrow().is_turn_of(self.number) {
-            return None;
-        }
-        let next = listener.inbox.borrow_mut().pop_front();
-        let taken = match (next, listener.error.get()) {
-            (Some(fd), _) => Ok(TcpStream::from_fd(Rc::clone(&listener.core), fd)),
-            (None, _) if listener.is_closed.get() => Err(closed()),
-            (None, Some(error)) => Err(io::Error::from_raw_os_error(error)),
-            (None, None) => return None,
-        };
-        self.leave();
-        listener.accept_more();
-        Some(taken)
-    }
-}
-
-impl Future for Accept<'_> {
-    type Output = io::Result<TcpStream>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let listener = self.listener;
-        listener.core.check_turning()?;
-        if let Some(taken) = self.take() {
-            return Poll::Ready(taken);
-        }
-        let waker = context.waker().clone();
-        // To clone a foreign waker may run any code, also some that closes this listener.
-        if let Some(taken) = self.take() {
-            return Poll::Ready(taken);
-        }
-        let old = listener.waiting.borrow_mut().wait(&mut self.number, waker);
-        listener.accept_more();
-        drop(old);
-        Poll::Pending
-    }
-}
-
-impl Drop for Accept<'_> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-/// The connections of a listener, from [`TcpListener::incoming`].
-pub struct Incoming<'a> {
-    accept: Accept<'a>,
-}
-
-impl Stream for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match Pin::new(&mut self.accept).poll(context) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
-                Poll::Ready(None)
-            }
-            Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        }
-    }
-}
-
-impl Listener {
     fn free_count(&self) -> usize {
         let in_inbox = self.inbox_limit.saturating_sub(self.inbox.borrow().len());
         let places = self.places.borrow();
@@ -365,7 +256,7 @@ impl Listener {
     }
 
     /// Has accepts armed at the end of the turn, if there is room for more than are in flight.
-    fn accept_more(self: &Rc<Self>) {
+    pub(super) fn accept_more(self: &Rc<Self>) {
         let is_busy = self.is_standing.get() || self.is_stopping.get() || self.arm_asked.get();
         if !self.is_resting() && !is_busy && self.has_to_arm() {
             self.arm_asked.set(true);
@@ -441,14 +332,18 @@ impl Listener {
         }
     }
 
-    fn stop(&self) {
+    /// Stops listening, and does not wait for the accepts in flight to end.
+    pub(super) fn stop(&self) {
         self.is_closed.set(true);
         self.cancel_accepts();
         // The slots in flight hold the descriptor, and with the last of them it is closed. It
         // stops listening now: clients are refused, and the address can be bound again.
         let fd = self.fd.borrow_mut().take();
         if let Some(fd) = fd {
-            self.core.driver.borrow_mut().reset(fd.raw());
+            let mut driver = self.core.driver.borrow_mut();
+            driver.reset(fd.raw());
+            // A Unix socket knows only this way to stop listening.
+            driver.shutdown_both(fd.raw());
         }
         let waiting = self.waiting.borrow_mut().all();
         for waker in waiting {
@@ -456,7 +351,20 @@ impl Listener {
         }
     }
 
-    fn wake_first(&self) {
+    /// Its handle is gone: who is in the inbox is sent away.
+    pub(super) fn end(&self) {
+        self.is_dropped.set(true);
+        self.stop();
+        let unclaimed = self.inbox.take();
+        for fd in &unclaimed {
+            self.reset(fd);
+        }
+        if let Some(places) = &*self.places.borrow() {
+            unclaimed.iter().for_each(|_| places.release());
+        }
+    }
+
+    pub(super) fn wake_first(&self) {
         let has_news =
             !self.inbox.borrow().is_empty() || self.error.get().is_some() || self.is_closed.get();
         if has_news {
@@ -565,15 +473,7 @@ impl TurnEnd for Listener {
 
 impl Drop for TcpListener {
     fn drop(&mut self) {
-        self.inner.is_dropped.set(true);
-        self.inner.stop();
-        let unclaimed = self.inner.inbox.take();
-        for fd in &unclaimed {
-            self.inner.reset(fd);
-        }
-        if let Some(places) = &*self.inner.places.borrow() {
-            unclaimed.iter().for_each(|_| places.release());
-        }
+        self.inner.end();
     }
 }
 

@@ -1,9 +1,11 @@
-//! TCP: streams, listeners, and servers that keep their connections' tasks together.
+//! Sockets: TCP and Unix streams, listeners, servers that keep their connections' tasks together,
+//! and datagrams.
 
+mod accept;
 mod address;
 mod connect;
+mod datagrams;
 #[macro_use]
-mod methods;
 mod halves;
 mod listener;
 mod names;
@@ -11,12 +13,17 @@ mod options;
 mod places;
 mod server;
 mod tcp;
+mod udp;
+pub mod unix;
 
+pub use accept::Incoming;
 pub use address::Address;
 pub use connect::{Connect, connect, connect_any};
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
-pub use listener::{Incoming, TcpListener};
+pub use listener::TcpListener;
 pub use names::lookup_host;
 pub use options::ListenOptions;
 pub use server::{ConnectionEnd, ServeOptions, Server, ShutdownReport, Stage, serve};
 pub use tcp::TcpStream;
+pub use udp::{Datagram, UdpOptions, UdpSocket};
+pub use unix::{UnixDatagram, UnixListener, UnixStream, serve_unix};

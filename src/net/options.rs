@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::listener::Listener;
 use super::{Address, TcpListener};
 use crate::driver::SocketOption;
 use crate::executor::operation::core_for;
@@ -116,6 +117,11 @@ impl ListenOptions {
         self.clone().bind_from(Location::caller(), address)
     }
 
+    /// Connections that the kernel keeps, and those that an inbox keeps.
+    pub(super) fn limits(&self) -> (u32, usize) {
+        (self.backlog, self.inbox_limit)
+    }
+
     pub(super) async fn bind_from(
         self,
         called_at: &'static Location<'static>,
@@ -134,6 +140,7 @@ impl ListenOptions {
             driver.bind(raw, &address)?;
             driver.listen(raw, self.backlog)?;
         }
-        Ok(TcpListener::from_fd(Rc::clone(&core), fd, self.inbox_limit, self.backlog as usize))
+        let (limit, backlog) = (self.inbox_limit, self.backlog as usize);
+        Ok(TcpListener::over(Listener::new(Rc::clone(&core), fd, limit, backlog)))
     }
 }

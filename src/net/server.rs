@@ -22,8 +22,11 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use super::accept::{Accept, Accepted};
+use super::listener::Listener;
 use super::places::Places;
-use super::{Address, ListenOptions, TcpListener, TcpStream};
+use super::unix::UnixName;
+use super::{Address, ListenOptions, TcpListener, TcpStream, UnixListener, UnixStream};
 use crate::executor::task::{AnyTask, Observe};
 use crate::executor::{Core, Unhandled};
 use crate::io::Stream;
@@ -168,17 +171,41 @@ impl ServeOptions {
             for address in self.more_addresses {
                 listeners.push(listen.clone().bind_from(called_at, address).await?);
             }
-            let places = self.connections_max.map(|max| Places::new(max, listeners.len()));
-            for (listener, places) in listeners.iter().zip(places.iter().cycle()) {
-                listener.share_places(places);
-            }
-            let shared = Shared::new(listeners, places);
-            let handler = Rc::new(handler);
-            for listener in &shared.listeners {
-                let accepting = Rc::clone(&shared).accept(Rc::clone(listener), Rc::clone(&handler));
-                Core::current().spawn(accepting, called_at, false);
-            }
-            Ok(Server { shared })
+            let handles = listeners.into_iter().map(Listening::Tcp).collect();
+            Ok(Server::start(handles, self.connections_max, handler, called_at))
+        }
+    }
+
+    /// Starts serving on the name of a Unix socket: see [`serve_unix`](super::serve_unix). Only the
+    /// limits of the [`ListenOptions`] are for these.
+    ///
+    /// # Errors
+    ///
+    /// As [`UnixListener::bind`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled, if no runtime runs on that thread.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: it does not wait.
+    #[track_caller]
+    pub fn serve_unix<H, F>(
+        self,
+        name: impl UnixName,
+        handler: H,
+    ) -> impl Future<Output = io::Result<Server>>
+    where
+        H: Fn(UnixStream) -> F + 'static,
+        F: Future + 'static,
+        F::Output: TaskOutput + 'static,
+    {
+        let called_at = Location::caller();
+        async move {
+            let listener = UnixListener::serving(called_at, name, &self.listen)?;
+            let handles = vec![Listening::Unix(listener)];
+            Ok(Server::start(handles, self.connections_max, handler, called_at))
         }
     }
 }
@@ -190,8 +217,30 @@ pub struct Server {
     shared: Rc<Shared>,
 }
 
+/// A listener of one kind or the other.
+enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listening {
+    fn shared(&self) -> &Rc<Listener> {
+        match self {
+            Listening::Tcp(listener) => listener.shared(),
+            Listening::Unix(listener) => listener.shared(),
+        }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listening::Tcp(listener) => listener.local_addr().ok(),
+            Listening::Unix(_) => None,
+        }
+    }
+}
+
 struct Shared {
-    listeners: Vec<Rc<TcpListener>>,
+    listeners: Vec<Listening>,
     addresses: Vec<SocketAddr>,
     places: Option<Rc<Places>>,
     is_closed: Cell<bool>,
@@ -264,7 +313,33 @@ impl ShutdownReport {
 }
 
 impl Server {
-    /// The addresses it listens on; those it listened on, once it is closed.
+    fn start<S, H, F>(
+        listeners: Vec<Listening>,
+        connections_max: Option<usize>,
+        handler: H,
+        called_at: &'static Location<'static>,
+    ) -> Server
+    where
+        S: Accepted,
+        H: Fn(S) -> F + 'static,
+        F: Future + 'static,
+        F::Output: TaskOutput + 'static,
+    {
+        let places = connections_max.map(|max| Places::new(max, listeners.len()));
+        for (listener, places) in listeners.iter().zip(places.iter().cycle()) {
+            listener.shared().share_places(places);
+        }
+        let shared = Shared::new(listeners, places);
+        let handler = Rc::new(handler);
+        for listening in &shared.listeners {
+            let listener = Rc::clone(listening.shared());
+            let accepting = Rc::clone(&shared).accept(listener, Rc::clone(&handler));
+            Core::current().spawn(accepting, called_at, false);
+        }
+        Server { shared }
+    }
+
+    /// The Internet addresses it listens on; those it listened on, once it is closed.
     #[doc(alias = "sockets")]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.shared.addresses
@@ -360,12 +435,12 @@ impl Connection {
 }
 
 impl Shared {
-    fn new(listeners: Vec<TcpListener>, places: Option<Rc<Places>>) -> Rc<Shared> {
-        let addresses = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
+    fn new(listeners: Vec<Listening>, places: Option<Rc<Places>>) -> Rc<Shared> {
+        let addresses = listeners.iter().filter_map(Listening::address).collect();
         let is_idle = Event::new();
         is_idle.set();
         Rc::new(Shared {
-            listeners: listeners.into_iter().map(Rc::new).collect(),
+            listeners,
             addresses,
             places,
             is_closed: Cell::new(false),
@@ -379,19 +454,20 @@ impl Shared {
     }
 
     /// Serves what a listener accepts, until it is closed and its inbox is empty.
-    async fn accept<H, F>(self: Rc<Self>, listener: Rc<TcpListener>, handler: Rc<H>)
+    async fn accept<S, H, F>(self: Rc<Self>, listener: Rc<Listener>, handler: Rc<H>)
     where
-        H: Fn(TcpStream) -> F,
+        S: Accepted,
+        H: Fn(S) -> F,
         F: Future + 'static,
         F::Output: TaskOutput + 'static,
     {
         loop {
-            match listener.accept().await {
+            match Accept::<S>::new(&listener).await {
                 Ok(stream) => self.start(stream, &*handler),
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                     // An accept that was in flight may still bring somebody.
                     listener.close().await;
-                    if listener.waiting() == 0 {
+                    if listener.waiting_count() == 0 {
                         break;
                     }
                 }
@@ -401,23 +477,24 @@ impl Shared {
                 }
             }
         }
-        let is_last = self.listeners.iter().all(|it| it.local_addr().is_err() && it.waiting() == 0);
+        let is_last = self.listeners.iter().all(|it| it.shared().is_done());
         if is_last {
             self.closed.set();
         }
     }
 
-    fn start<H, F>(self: &Rc<Self>, stream: TcpStream, handler: &H)
+    fn start<S, H, F>(self: &Rc<Self>, stream: S, handler: &H)
     where
-        H: Fn(TcpStream) -> F,
+        S: Accepted,
+        H: Fn(S) -> F,
         F: Future + 'static,
         F::Output: TaskOutput + 'static,
     {
-        let (core, peer) = (Core::current(), stream.peer_addr().ok());
+        let (core, peer) = (Core::current(), stream.peer());
         let number = self.number_last.get() + 1;
         self.number_last.set(number);
         self.is_idle.clear();
-        let weak_stream = stream.downgrade();
+        let weak_stream = Rc::downgrade(stream.under());
         let work = handle(handler(stream), peer);
         let task = core.spawn(work, Location::caller(), false);
         // Nobody takes its outcome: a panic is reported.
@@ -439,7 +516,7 @@ impl Shared {
     fn close(&self) {
         if !self.is_closed.replace(true) {
             for listener in &self.listeners {
-                listener.stop();
+                listener.shared().stop();
             }
         }
     }
@@ -479,7 +556,7 @@ impl Shared {
         if let Some(places) = &self.places {
             places.release();
             for listener in &self.listeners {
-                listener.accept_more();
+                listener.shared().accept_more();
             }
         }
     }
