@@ -175,6 +175,7 @@ impl UdpOptions {
 /// ```
 #[doc(alias = "create_datagram_endpoint")]
 #[doc(alias = "DatagramTransport")]
+#[doc(alias = "DatagramProtocol")]
 pub struct UdpSocket {
     datagrams: Rc<Datagrams>,
     is_v6: bool,
