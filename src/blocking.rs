@@ -16,10 +16,8 @@
 //! lock is given back. There is no state in which a wake could be lost: the waker is left under the
 //! lock that the outcome is left under.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -30,8 +28,7 @@ use std::thread::{self, Thread};
 pub use crate::driver::CancelFlag;
 use crate::driver::{Job, Refused, current_flag};
 use crate::executor::context::Carried;
-use crate::executor::join_error::text_of_panic;
-use crate::executor::{Core, contain, dispose, report_job_panic_without_core};
+use crate::executor::{Core, JoinError, contain, report_job_panic_without_core};
 
 /// Runs a closure that blocks on a worker thread, and gives a future of its value.
 ///
@@ -46,8 +43,9 @@ use crate::executor::{Core, contain, dispose, report_job_panic_without_core};
 /// runs, one that has is asked by its flag, [`is_cancelled`], and its value is dropped. Use
 /// [`detach`](BlockingHandle::detach) for a job that nobody waits for.
 ///
-/// When the runtime closes, jobs that have not begun are cancelled. Running ones are asked to end
-/// and waited for up to the grace limit; then they are left behind, and told of.
+/// When the runtime closes, running jobs are asked to end, together with the tasks, and waited for
+/// up to the grace limit; then they are left behind, and told of. Those that have not begun by the
+/// end of the tasks are cancelled.
 ///
 /// # Panics
 ///
@@ -85,15 +83,14 @@ where
     let carried = Carried::new();
     let run = Box::new(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| carried.run(f)));
-        end.finish(outcome.map_err(JobErrorKind::Panic))
+        end.finish(outcome.map_err(|panic| JoinError::job_panicked(panic, spawned_at)))
     });
     let flag = CancelFlag::default();
     let number = match core.workers.submit(Job { run, flag: flag.clone(), spawned_at }) {
         Ok(number) => number,
         Err(Refused { job, error }) => {
             if let Some(error) = error {
-                let error = JobError { kind: JobErrorKind::NoThread(error), spawned_at };
-                *shared.lock() = State::Over(Err(error));
+                *shared.lock() = State::Over(Err(JoinError::job_refused(error, spawned_at)));
             }
             // Without another outcome this one is `Cancelled`.
             core.drop_foreign(job.run);
@@ -131,7 +128,7 @@ pub fn cancel_flag() -> Option<CancelFlag> {
     current_flag()
 }
 
-type Outcome<T> = Result<T, JobError>;
+type Outcome<T> = Result<T, JoinError>;
 
 enum State<T> {
     Waiting(Option<Waker>),
@@ -172,10 +169,8 @@ struct End<T> {
 
 impl<T> End<T> {
     /// Leaves the outcome. Returns the text of a panic that nobody will take.
-    fn finish(mut self, outcome: Result<T, JobErrorKind>) -> Option<String> {
+    fn finish(mut self, outcome: Outcome<T>) -> Option<String> {
         self.is_finished = true;
-        let spawned_at = self.spawned_at;
-        let outcome = outcome.map_err(|kind| JobError { kind, spawned_at });
         match self.shared.leave(outcome) {
             Ok(None) => None,
             Ok(Some(waker)) => match contain(|| waker.wake()) {
@@ -183,7 +178,7 @@ impl<T> End<T> {
                 false => Some("the waker of whoever waits for it panicked".to_owned()),
             },
             Err(outcome) => {
-                let message = outcome.as_ref().err().and_then(JobError::panic_message);
+                let message = outcome.as_ref().err().and_then(JoinError::panic_message);
                 match drop_contained(outcome) {
                     true => message,
                     false => Some("its value panicked when it was dropped".to_owned()),
@@ -198,11 +193,8 @@ impl<T> Drop for End<T> {
         if self.is_finished {
             return;
         }
-        let kind = JobErrorKind::Cancelled;
         // An outcome that is left over is an error without foreign parts.
-        if let Ok(Some(waker)) =
-            self.shared.leave(Err(JobError { kind, spawned_at: self.spawned_at }))
-        {
+        if let Ok(Some(waker)) = self.shared.leave(Err(JoinError::job_cancelled(self.spawned_at))) {
             contain(|| waker.wake());
         }
     }
@@ -211,11 +203,11 @@ impl<T> Drop for End<T> {
 /// Drops an outcome; false if that panicked. What a job panicked with is never let panic again.
 fn drop_contained<T>(outcome: Outcome<T>) -> bool {
     match outcome {
-        Err(JobError { kind: JobErrorKind::Panic(payload), .. }) => {
-            dispose(payload);
+        Err(error) => {
+            error.dispose();
             true
         }
-        outcome => contain(|| drop(outcome)),
+        Ok(value) => contain(|| drop(value)),
     }
 }
 
@@ -248,7 +240,7 @@ impl<T> BlockingHandle<T> {
     /// is asked by its flag: it ends when it looks at that and returns, and its value is the
     /// handle's.
     ///
-    /// [`is_cancelled`]: JobError::is_cancelled
+    /// [`is_cancelled`]: JoinError::is_cancelled
     pub fn cancel(&self) -> bool {
         if !matches!(*self.shared.lock(), State::Waiting(_)) {
             return false;
@@ -290,7 +282,7 @@ impl<T> BlockingHandle<T> {
     /// # std::io::Result::Ok(())
     /// ```
     #[track_caller]
-    pub fn join(mut self) -> Result<T, JobError> {
+    pub fn join(mut self) -> Result<T, JoinError> {
         assert!(
             Core::try_current().is_none(),
             "`join` blocks, and a corio runtime runs on this thread: await the handle instead"
@@ -344,7 +336,7 @@ impl Wake for Unpark {
 }
 
 impl<T> Future for BlockingHandle<T> {
-    type Output = Result<T, JobError>;
+    type Output = Result<T, JoinError>;
 
     #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -381,11 +373,11 @@ impl<T> Drop for BlockingHandle<T> {
 }
 
 impl<T> BlockingHandle<T> {
-    fn report_panic(&self, error: &JobError) {
+    fn report_panic(&self, error: &JoinError) {
         if let Some(message) = error.panic_message() {
             match self.core.upgrade() {
-                Some(core) => core.report_job_panic(error.spawned_at, message),
-                None => report_job_panic_without_core(error.spawned_at, message),
+                Some(core) => core.report_job_panic(error.spawned_at(), message),
+                None => report_job_panic_without_core(error.spawned_at(), message),
             }
         }
     }
@@ -396,84 +388,5 @@ impl<T> Unpin for BlockingHandle<T> {}
 impl<T> fmt::Debug for BlockingHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlockingHandle").field("is_finished", &self.is_finished()).finish()
-    }
-}
-
-/// Why a blocking job has no value: it was cancelled before it began, it panicked, or the kernel
-/// refuses the thread for it.
-pub struct JobError {
-    kind: JobErrorKind,
-    spawned_at: &'static Location<'static>,
-}
-
-enum JobErrorKind {
-    Cancelled,
-    Panic(Box<dyn Any + Send>),
-    NoThread(io::Error),
-}
-
-impl JobError {
-    /// Whether the job was cancelled before it began, or its runtime ended.
-    pub fn is_cancelled(&self) -> bool {
-        matches!(self.kind, JobErrorKind::Cancelled)
-    }
-
-    /// Whether the job panicked.
-    pub fn is_panic(&self) -> bool {
-        matches!(self.kind, JobErrorKind::Panic(_))
-    }
-
-    /// What the job panicked with, for `std::panic::resume_unwind`.
-    ///
-    /// # Panics
-    ///
-    /// If the job did not panic.
-    #[track_caller]
-    pub fn into_panic(self) -> Box<dyn Any + Send> {
-        match self.kind {
-            JobErrorKind::Panic(payload) => payload,
-            _ => panic!("the blocking job spawned at {} did not panic", self.spawned_at),
-        }
-    }
-
-    fn panic_message(&self) -> Option<String> {
-        match &self.kind {
-            JobErrorKind::Panic(payload) => Some(text_of_panic(&**payload)),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the blocking job spawned at {} ", self.spawned_at)?;
-        match &self.kind {
-            JobErrorKind::Cancelled => f.write_str("was cancelled before it began"),
-            JobErrorKind::Panic(payload) => write!(f, "panicked: {}", text_of_panic(&**payload)),
-            JobErrorKind::NoThread(error) => write!(
-                f,
-                "has no thread to run on ({error}); likely a limit of threads is reached (`ulimit \
-                 -u`, a cgroup's pids.max); cure: raise it, or lower `blocking_threads`"
-            ),
-        }
-    }
-}
-
-impl fmt::Debug for JobError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JobError({self})")
-    }
-}
-
-impl std::error::Error for JobError {}
-
-/// So that `?` serves in functions that return `io::Result`.
-impl From<JobError> for io::Error {
-    fn from(error: JobError) -> io::Error {
-        let kind = match &error.kind {
-            JobErrorKind::NoThread(error) => error.kind(),
-            _ => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, error.to_string())
     }
 }

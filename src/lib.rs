@@ -74,6 +74,11 @@ pub mod cores;
 pub mod probe;
 mod runtime;
 
+#[cfg(any(feature = "tokio-io", feature = "hyper"))]
+pub mod compat;
+#[cfg(feature = "http")]
+pub mod http;
+
 pub use blocking::{BlockingHandle, spawn_blocking, spawn_blocking as to_thread};
 pub use driver::{Driver, Feature, FeatureState, Features};
 pub use executor::{BusyPoll, CloseReport, Unhandled};

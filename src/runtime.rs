@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crate::driver::{BufferConfig, CpuSet, Driver, Features, RingSize, WorkersConfig};
 use crate::executor::{
-    BusyPoll, CloseReport, Config, Core, Unhandled, UnhandledHook, orphaned_job_panicked, print,
+    BusyPoll, CloseReport, Config, Core, SpawnHook, Spawning, Unhandled, UnhandledHook,
+    orphaned_job_panicked, print,
 };
+use crate::task::TaskRef;
 
 /// How long a loop with a CPU of its own polls before it sleeps, by default.
 const BUSY_POLL_DEFAULT: Duration = Duration::from_micros(20);
@@ -104,11 +106,11 @@ impl Runtime {
 
     /// Ends the runtime in bounded time, and says what that took.
     ///
-    /// New tasks are refused. Running ones are asked to end; those that have not by the grace limit
-    /// are dropped. Blocking jobs that have not begun never run; those that run get the grace limit
-    /// once more to end, and are left behind and reported. Streams that were dropped with unsent
-    /// data get the linger limit to send it. All operations are cancelled and reaped; what the
-    /// kernel does not let go of is leaked.
+    /// New tasks are refused. Running ones are asked to end, as are blocking jobs that run. At the
+    /// grace limit, tasks that have not ended are dropped, and such jobs are left behind and
+    /// reported. Blocking jobs that have not begun by the end of the tasks never run. Streams that
+    /// were dropped with unsent data get the linger limit to send it. All operations are cancelled
+    /// and reaped; what the kernel does not let go of is leaked.
     #[doc(alias = "shutdown_default_executor")]
     pub fn close(self) -> CloseReport {
         self.core.close()
@@ -174,6 +176,7 @@ pub struct Builder {
     grace: Duration,
     linger: Duration,
     eager_tasks: bool,
+    spawn_hook: Option<SpawnHook>,
     pin: Option<usize>,
     blocking_threads: Option<usize>,
     blocking_keep_alive: Duration,
@@ -191,6 +194,7 @@ impl Default for Builder {
             grace: Duration::from_millis(250),
             linger: Duration::from_millis(400),
             eager_tasks: false,
+            spawn_hook: None,
             pin: None,
             blocking_threads: None,
             blocking_keep_alive: Duration::from_secs(10),
@@ -273,7 +277,7 @@ impl Builder {
         self
     }
 
-    /// How long tasks have to end when the runtime closes: 250 ms by default.
+    /// How long tasks and blocking jobs have to end when the runtime closes: 250 ms by default.
     pub fn grace(mut self, grace: Duration) -> Builder {
         self.grace = grace;
         self
@@ -311,10 +315,39 @@ impl Builder {
     /// Polls each task that is spawned once inside of its spawn, before that returns, unless its
     /// [`task::Builder`](crate::task::Builder) says otherwise; false by default. What a task starts
     /// with then runs before what follows its spawn.
+    ///
+    /// Eager starts lie in one another 64 deep at most: what is spawned deeper starts in the next
+    /// turn.
     #[doc(alias = "eager_task_factory")]
-    #[doc(alias = "set_task_factory")]
+    #[doc(alias = "create_eager_task_factory")]
     pub fn eager_tasks(mut self, eager: bool) -> Builder {
         self.eager_tasks = eager;
+        self
+    }
+
+    /// Hears of every task before its first poll, named and in its context: to count tasks, to give
+    /// names, or to add a callback for their end. Tasks that the hook itself spawns are not told to
+    /// it, nor are the runtime's own.
+    ///
+    /// ```
+    /// use std::{cell::Cell, rc::Rc};
+    /// let count = Rc::new(Cell::new(0));
+    /// let counter = count.clone();
+    /// let runtime = corio::Runtime::builder()
+    ///     .on_spawn(move |task| {
+    ///         counter.set(counter.get() + 1);
+    ///         task.set_name(format!("worker {}", counter.get()));
+    ///     })
+    ///     .build()?;
+    /// let task = runtime.block_on(async { corio::spawn(async {}) });
+    /// assert_eq!((task.name().as_deref(), count.get()), (Some("worker 1"), 1));
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[doc(alias = "set_task_factory")]
+    #[doc(alias = "get_task_factory")]
+    pub fn on_spawn(mut self, hook: impl Fn(&TaskRef) + 'static) -> Builder {
+        self.spawn_hook =
+            Some(Box::new(move |core, task| hook(&TaskRef::new(task, Rc::downgrade(core)))));
         self
     }
 
@@ -351,7 +384,7 @@ impl Builder {
             seed: self.seed,
             grace: self.grace,
             linger: self.linger,
-            eager_tasks: self.eager_tasks,
+            spawning: Spawning::new(self.eager_tasks, self.spawn_hook),
             workers: WorkersConfig {
                 count_max: self.blocking_threads.unwrap_or((cpu_count + 4).min(32)),
                 keep_alive: self.blocking_keep_alive,

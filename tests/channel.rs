@@ -6,6 +6,8 @@
 
 #[path = "channel/ends.rs"]
 mod ends;
+#[path = "channel/looking.rs"]
+mod looking;
 #[path = "channel/pipes.rs"]
 mod pipes;
 #[path = "channel/shapes.rs"]

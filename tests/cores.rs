@@ -1,5 +1,8 @@
 //! Many cores: calls and tasks from any thread, started together, ended together.
 
+#[path = "cores/sharded.rs"]
+mod sharded;
+
 use std::cell::Cell;
 use std::future::pending;
 use std::pin::pin;
@@ -106,6 +109,24 @@ fn a_handle_is_awaited_on_a_core_and_on_a_foreign_executor() {
     });
     assert_eq!(foreign_block_on(task).unwrap(), 4);
     end();
+}
+
+#[corio::test]
+fn what_is_sent_to_a_resting_runtime_waits_for_its_next_run_and_is_cancelled_at_its_end() {
+    let runtime = Runtime::new().unwrap();
+    let handle = runtime.handle();
+    assert!(!handle.is_current());
+    let first = thread::spawn(move || handle.spawn(|| async { 6 * 7 })).join().unwrap();
+    assert!(!first.is_finished());
+    runtime.block_on(async {
+        assert!(handle.is_current() && CoreHandle::current() == handle);
+        assert_eq!(first.await.unwrap(), 42);
+    });
+    let late = handle.spawn(|| async { unreachable!("nothing runs it") });
+    runtime.close();
+    assert!(late.join_blocking().unwrap_err().is_cancelled());
+    assert!(handle.call_soon(|| {}).is_err());
+    assert!(handle.spawn(|| async {}).join_blocking().unwrap_err().is_cancelled());
 }
 
 #[corio::test]

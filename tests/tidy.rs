@@ -11,6 +11,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+#[path = "tidy/asyncio.rs"]
+mod asyncio;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/source.rs"]
@@ -61,6 +63,7 @@ const SIDEWAYS: &[Sideways] = &[
     ("task", "context", "a task starts in a context"),
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
+    ("http", "compat", "hyper's connections run on its bridge"),
 ];
 
 /// The only files that hold `unsafe`.
@@ -80,6 +83,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("src/driver/pipe.rs", "plain system calls on descriptors that we own"),
     ("src/driver/process.rs", "plain system calls on pidfds that we own"),
     ("src/driver/socket.rs", "plain system calls on descriptors that we own"),
+    ("src/driver/handing.rs", "plain system calls on descriptors that we own or are given"),
     ("src/driver/bell.rs", "plain system calls on an eventfd that is never closed"),
     ("src/driver/cpus.rs", "plain system calls on a thread's CPUs and signals"),
     ("src/driver/prefetch.rs", "an instruction of the CPU that changes nothing"),
@@ -101,6 +105,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("tests/support/quarantine.rs", "an allocator"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
     ("benches/idle_memory.rs", "an allocator that counts"),
+    ("benches/peers/src/channels/floors.rs", "a yardstick without corio: eventfd and ring by hand"),
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_uring.rs", "a yardstick without corio: the ring by hand"),
@@ -120,6 +125,7 @@ const BANS: &[Ban] = &[
         within: &["src/"],
         except: &[
             ("src/time/", "corio's own Instant, which asks the driver"),
+            ("src/http/", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,
@@ -128,7 +134,7 @@ const BANS: &[Ban] = &[
         word: "std::time::Instant",
         instead: "write `crate::time::Instant`",
         within: &["src/"],
-        except: &[],
+        except: &[("src/compat/hyper.rs", "hyper's deadlines are std's")],
         reach: Reach::Product,
     },
     Ban {
@@ -145,6 +151,7 @@ const BANS: &[Ban] = &[
         except: &[
             ("src/driver/", "the seam's other side"),
             ("src/executor/operation.rs", "numbers of errors by their names, no calls"),
+            ("src/io/moving.rs", "a number of an error by its name, no calls"),
             ("src/io/stream.rs", "numbers of errors by their names, no calls"),
             ("src/net/datagrams.rs", "numbers of errors by their names, no calls"),
             ("src/net/listener.rs", "numbers of errors by their names, no calls"),
@@ -396,4 +403,9 @@ fn dependencies_have_reasons() {
 #[test]
 fn asyncio_names_are_found() {
     assert_none(rules::aliases(tree(), NAMES, NAMES_WITHOUT_ITEM));
+}
+
+#[test]
+fn asyncio_names_are_answered_for() {
+    assert_none(rules::answers(tree(), NAMES, asyncio::NAMES));
 }

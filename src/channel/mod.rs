@@ -26,6 +26,7 @@ pub mod broadcast;
 mod lock;
 pub mod mpsc;
 pub mod oneshot;
+mod patience;
 mod place;
 mod queue;
 mod ring;

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::lock::Lock;
+use super::patience::{self, Spell};
 use super::ring::{Padded, Pushed, Ring};
 use super::waiters::{Line, Verdict, Waiter, Wakes};
 
@@ -66,6 +67,7 @@ pub fn mpsc<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         ring: Ring::new(capacity),
         free: Padded(AtomicU64::new(capacity as u64 * ONE)),
         senders: AtomicUsize::new(1),
+        mean_gap: AtomicU64::new(0),
         capacity,
         waiting: Lock::new(Waiting {
             senders: Line::new(),
@@ -88,6 +90,8 @@ struct Shared<T> {
     /// Permits that anybody may take, and `CLOSED`.
     free: Padded,
     senders: AtomicUsize,
+    /// How long a sender waits for a permit, in the mean.
+    mean_gap: AtomicU64,
     capacity: usize,
     waiting: Lock<Waiting>,
 }
@@ -153,14 +157,14 @@ impl<T> Shared<T> {
         self.take_free()
     }
 
-    /// As `decide`; who is told to wait may join the line at once: the receiver took nothing that
-    /// is not settled, and will tell of what it takes from now on. Each further round is a permit
-    /// that another sender got.
-    fn decide_or_want(&self, waiting: &mut Waiting, wakes: &mut Wakes) -> Verdict {
+    /// For who is in line and goes to sleep there: has the receiver tell of what it takes from now
+    /// on, and nothing is left that it took before. Each further round is a permit that somebody
+    /// got.
+    fn settle_and_want(&self, waiting: &mut Waiting, wakes: &mut Wakes) {
         loop {
-            let verdict = self.decide(waiting, wakes);
-            if verdict != Verdict::Wait || self.ring.want() == waiting.settled {
-                return verdict;
+            self.settle(waiting, wakes);
+            if waiting.senders.is_empty() || self.ring.want() == waiting.settled {
+                return;
             }
         }
     }
@@ -256,10 +260,74 @@ impl<T> Shared<T> {
     }
 }
 
-/// Waits for a permit.
+/// Waits for a permit. It stands in line from its first poll on, but while it looks by itself it
+/// leaves the receiver alone.
 struct Reserve<'a, T> {
     shared: &'a Shared<T>,
     waiter: Waiter,
+    spell: Option<Spell>,
+}
+
+impl<'a, T> Reserve<'a, T> {
+    fn new(shared: &'a Shared<T>) -> Reserve<'a, T> {
+        Reserve { shared, waiter: Waiter::new(), spell: None }
+    }
+
+    fn poll_in_line(&mut self, context: &Context<'_>) -> Poll<bool> {
+        let looks_on;
+        match &self.spell {
+            None => {
+                if let Poll::Ready(is_granted) = self.poll_waiter(context) {
+                    return Poll::Ready(is_granted);
+                }
+                let mean_gap = self.shared.mean_gap.load(Ordering::Relaxed);
+                let keeps_distance = patience::has_room(self.shared.capacity);
+                let mut spell = Spell::begin(mean_gap, keeps_distance);
+                looks_on = spell.goes_on();
+                self.spell = Some(spell);
+                if looks_on {
+                    return poll_again(context);
+                }
+                self.look(looks_on);
+            }
+            Some(spell) if spell.rests() => return poll_again(context),
+            Some(spell) if spell.is_over() => looks_on = false,
+            Some(_) => {
+                looks_on = self.spell.as_mut().is_some_and(Spell::goes_on);
+                self.look(looks_on);
+            }
+        }
+        match self.poll_waiter(context) {
+            Poll::Pending if looks_on => poll_again(context),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(is_granted) => {
+                if let Some(spell) = self.spell.take() {
+                    let mean_gap = &self.shared.mean_gap;
+                    mean_gap.store(spell.end(mean_gap.load(Ordering::Relaxed)), Ordering::Relaxed);
+                }
+                Poll::Ready(is_granted)
+            }
+        }
+    }
+
+    fn poll_waiter(&mut self, context: &Context<'_>) -> Poll<bool> {
+        let shared = self.shared;
+        let decide = |waiting: &mut Waiting, wakes: &mut Wakes| shared.decide(waiting, wakes);
+        self.waiter.poll(context, &shared.waiting, |waiting| &mut waiting.senders, decide)
+    }
+
+    /// Makes permits of what the receiver took. If that was the last look, it tells from now on.
+    fn look(&self, looks_on: bool) {
+        let mut wakes = Wakes::new();
+        {
+            let mut waiting = self.shared.waiting.lock();
+            match looks_on {
+                true => self.shared.settle(&mut waiting, &mut wakes),
+                false => self.shared.settle_and_want(&mut waiting, &mut wakes),
+            }
+        }
+        wakes.wake();
+    }
 }
 
 impl<T> Future for Reserve<'_, T> {
@@ -275,9 +343,7 @@ impl<T> Future for Reserve<'_, T> {
                 verdict => return Poll::Ready(verdict == Verdict::Granted),
             }
         }
-        let decide =
-            |waiting: &mut Waiting, wakes: &mut Wakes| shared.decide_or_want(waiting, wakes);
-        this.waiter.poll(context, &shared.waiting, |waiting| &mut waiting.senders, decide)
+        this.poll_in_line(context)
     }
 }
 
@@ -298,6 +364,12 @@ impl<T> Drop for Reserve<'_, T> {
         }
         wakes.wake();
     }
+}
+
+/// Has the task polled again, after those that are ready.
+fn poll_again<T>(context: &Context<'_>) -> Poll<T> {
+    context.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Waits for the channel to be closed.

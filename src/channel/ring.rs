@@ -151,6 +151,12 @@ impl<T> Ring<T> {
         Some(unsafe { cell.place.take() })
     }
 
+    /// Whether the value at a position is there to be taken. What the senders write next is not
+    /// looked at.
+    pub(super) fn is_published(&self, position: u64) -> bool {
+        self.cell(position).stamp.load(Ordering::Acquire) == position + 1
+    }
+
     /// Asks to be woken when the value at this position is published. False: it is already.
     pub(super) fn await_at(&self, position: u64) -> bool {
         self.mark(position, AWAITED)

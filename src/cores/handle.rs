@@ -24,6 +24,7 @@ use crate::executor::join_error::JoinError;
 use crate::executor::task::{AnyTask, Join, Observe, Task};
 use crate::executor::ticket::{Address, Ticket};
 use crate::executor::{Core, Unhandled};
+use crate::runtime::Runtime;
 use crate::time::Elapsed;
 
 /// A core, as any thread may hold it: `Send`, `Sync` and cheap to clone.
@@ -45,6 +46,7 @@ use crate::time::Elapsed;
 /// assert_eq!(task.await.unwrap(), 7);
 /// # });
 /// ```
+#[doc(alias = "Handle")]
 #[derive(Clone, Copy)]
 pub struct CoreHandle {
     address: Address,
@@ -61,6 +63,23 @@ impl fmt::Display for CoreEnded {
 }
 
 impl std::error::Error for CoreEnded {}
+
+impl Runtime {
+    /// Where other threads reach this runtime, also before it runs: what they start waits for the
+    /// next [`block_on`](Runtime::block_on).
+    ///
+    /// ```
+    /// let runtime = corio::Runtime::new()?;
+    /// let handle = runtime.handle();
+    /// let task = std::thread::spawn(move || handle.spawn(|| async { 6 * 7 })).join().unwrap();
+    /// assert_eq!(runtime.block_on(task).unwrap(), 42);
+    /// # std::io::Result::Ok(())
+    /// ```
+    #[doc(alias = "get_loop")]
+    pub fn handle(&self) -> CoreHandle {
+        CoreHandle::of(self.core())
+    }
+}
 
 impl CoreHandle {
     /// The core that runs on this thread.
@@ -95,6 +114,7 @@ impl CoreHandle {
     /// Dropping the handle detaches the task. On a core that has ended, or ends before the task
     /// does, the handle says `is_cancelled`.
     #[doc(alias = "run_coroutine_threadsafe")]
+    #[doc(alias = "spawn_on")]
     #[track_caller]
     pub fn spawn<M, F>(&self, make: M) -> RemoteHandle<F::Output>
     where
@@ -242,6 +262,8 @@ impl<M, T> Starter<M, T> {
         if !task.header().observe(Rc::<End<F>>::clone(&end)) {
             end.ended(core, true);
         }
+        let task: Rc<dyn AnyTask> = task;
+        core.announce(&task);
     }
 }
 

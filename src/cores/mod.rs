@@ -14,6 +14,7 @@
 
 mod handle;
 mod placement;
+mod sharded;
 mod start;
 
 use std::fmt;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 
 pub use handle::{CoreEnded, CoreHandle, RemoteHandle};
 pub use placement::Placement;
+pub use sharded::{Shard, Sharded};
 use start::End;
 
 use crate::driver::{Cpu, Environment, allowed_cpus};

@@ -7,7 +7,8 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::Payload;
-use super::socket::{check, pending_error};
+use super::handing::set_nonblocking;
+use super::socket::pending_error;
 
 pub(super) fn would_block(error: i32) -> bool {
     error == libc::EAGAIN || error == libc::EINTR
@@ -23,7 +24,7 @@ pub(super) fn result_of(answer: i32) -> i32 {
 }
 
 pub(super) fn accept(fd: RawFd) -> i32 {
-    let _ = set_nonblocking(fd);
+    let _ = set_nonblocking(&fd, true);
     let (name, length) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: [plain-call] the peer's address is not asked for.
     result_of(unsafe { libc::accept4(fd, name, length, libc::SOCK_CLOEXEC) })
@@ -36,7 +37,7 @@ pub(super) fn connect(fd: RawFd, payload: &mut Payload, begun: bool) -> i32 {
     let Payload::Address(address) = payload else {
         unreachable!("a connect has an address for its payload")
     };
-    if let Err(error) = set_nonblocking(fd) {
+    if let Err(error) = set_nonblocking(&fd, true) {
         return -error.raw_os_error().unwrap_or(libc::EIO);
     }
     // SAFETY: [slot-keeps-memory] the address is valid for its length.
@@ -95,14 +96,4 @@ pub(super) fn pipe_write(fd: RawFd, payload: &Payload) -> i32 {
         }
         error => error,
     }
-}
-
-pub(super) fn set_nonblocking(fd: RawFd) -> io::Result<()> {
-    // SAFETY: [plain-call] no memory is passed.
-    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-    if flags & libc::O_NONBLOCK == 0 {
-        // SAFETY: [plain-call] no memory is passed.
-        check(unsafe { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) })?;
-    }
-    Ok(())
 }

@@ -189,6 +189,14 @@ impl Epoll {
         self.list(fd, direction);
     }
 
+    /// A descriptor goes elsewhere, and stays open there: its entry would outlive it here.
+    pub(super) fn release(&mut self, fd: RawFd) {
+        let (epoll, no_event) = (self.epoll.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: [plain-call] no memory is passed.
+        unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, no_event) };
+        self.forget(fd);
+    }
+
     /// A descriptor is being closed, after the last completion of its operations.
     pub(super) fn forget(&mut self, fd: RawFd) {
         if let Some(record) = self.records.get_mut(fd as usize) {

@@ -29,6 +29,7 @@ mod datagram;
 mod environment;
 mod epoll;
 mod features;
+pub(crate) mod handing;
 mod local;
 mod message;
 mod payload;
@@ -46,9 +47,9 @@ mod workers;
 #[cfg(test)]
 pub(crate) mod fake;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 pub(crate) use address::Address;
@@ -358,34 +359,54 @@ impl AnyDriver {
 /// Slots hold it for each operation in flight, so the kernel never sees a number that was closed
 /// and given to somebody else.
 pub(crate) struct Fd {
-    raw: RawFd,
+    /// -1 once it was released.
+    raw: Cell<RawFd>,
     driver: SharedDriver,
 }
 
 impl Fd {
     /// Takes ownership of `raw`, which nobody else may close.
     pub(crate) fn new(raw: RawFd, driver: &SharedDriver) -> Rc<Fd> {
-        Rc::new(Fd { raw, driver: Rc::clone(driver) })
+        Rc::new(Fd { raw: Cell::new(raw), driver: Rc::clone(driver) })
     }
 
     pub(crate) fn raw(&self) -> RawFd {
-        self.raw
+        self.raw.get()
+    }
+
+    /// Takes the descriptor out, to go elsewhere; `None` if it was taken before. No operation may
+    /// be in flight or be started: nobody has the number any more.
+    #[allow(unsafe_code)] // Owns the descriptor.
+    pub(crate) fn release(&self) -> Option<OwnedFd> {
+        let raw = self.raw.replace(-1);
+        if raw < 0 {
+            return None;
+        }
+        self.driver.borrow_mut().release(raw);
+        // SAFETY: [fd-is-ours] it was this holder's, and is no longer.
+        Some(unsafe { OwnedFd::from_raw_fd(raw) })
     }
 }
 
 impl AsFd for Fd {
     #[allow(unsafe_code)] // Lends the descriptor.
     fn as_fd(&self) -> BorrowedFd<'_> {
+        let raw = self.raw.get();
+        assert!(raw >= 0, "the stream was detached: its descriptor has gone elsewhere");
         // SAFETY: [fd-is-ours] this holder keeps the descriptor open for as long as the borrow.
-        unsafe { BorrowedFd::borrow_raw(self.raw) }
+        unsafe { BorrowedFd::borrow_raw(raw) }
     }
 }
 
 impl Drop for Fd {
     fn drop(&mut self) {
+        let raw = self.raw.get();
+        if raw < 0 {
+            return;
+        }
         match self.driver.try_borrow_mut() {
-            Ok(mut driver) => driver.close(self.raw),
-            Err(_) => socket::close(self.raw),
+            Ok(mut driver) => driver.close(raw),
+            Err(_) => socket::close(raw),
         }
     }
 }

@@ -170,6 +170,18 @@ impl Segment {
         }
     }
 
+    /// The bytes as any thread may have them: only those of a chunk, whose memory is its core's,
+    /// are copied.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Kind::Chunk(chunk) => Bytes::from(chunk.to_vec()),
+            Kind::Bytes(bytes) => bytes,
+            Kind::Vec { bytes, start } | Kind::Passing { bytes, start, .. } => {
+                Bytes::from(bytes).slice(start..)
+            }
+        }
+    }
+
     /// Drops the first `count` bytes, which were sent.
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.0 {

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use super::AnyDriver;
+use super::handing::set_nonblocking;
 use super::socket::check;
 
 /// What an inherited descriptor turned out to be.
@@ -32,27 +33,20 @@ impl AnyDriver {
     }
 
     pub(crate) fn set_nonblocking(&mut self, fd: RawFd, on: bool) -> io::Result<()> {
-        // SAFETY: [plain-call] no memory is passed.
-        let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFL) })?;
-        let wanted = if on { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
-        if wanted != flags {
-            // SAFETY: [plain-call] no memory is passed.
-            check(unsafe { libc::fcntl(fd, libc::F_SETFL, wanted) })?;
-        }
-        Ok(())
+        set_nonblocking(&fd, on)
     }
 
     /// Lets the file of a descriptor go that others may still borrow: its number stands for
     /// /dev/null from now on. The other end of a pipe sees that this one is closed.
     pub(crate) fn end_pipe(&mut self, fd: RawFd) -> io::Result<()> {
         let nothing = File::open("/dev/null")?;
-        self.forget(fd);
+        self.release(fd);
         // SAFETY: [fd-is-ours] the number is ours and stays open.
         check(unsafe { libc::dup3(nothing.as_raw_fd(), fd, libc::O_CLOEXEC) }).map(drop)
     }
 
     /// A descriptor of our own for an inherited one, for reading or for writing.
-    pub(crate) fn adopt(
+    pub(crate) fn adopt_inherited(
         &mut self,
         fd: BorrowedFd<'_>,
         for_writing: bool,

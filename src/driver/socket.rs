@@ -51,49 +51,15 @@ impl AnyDriver {
     }
 
     pub(crate) fn local_address(&mut self, fd: RawFd) -> io::Result<SocketAddr> {
-        let mut address = Address::empty();
-        let length: *mut libc::socklen_t = address.length_mut();
-        // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
-        check(unsafe { libc::getsockname(fd, address.as_mut_ptr(), length) })?;
-        address.to_socket_addr()
+        local_address(fd)
     }
 
     pub(crate) fn peer_address(&mut self, fd: RawFd) -> io::Result<SocketAddr> {
-        let mut address = Address::empty();
-        let length: *mut libc::socklen_t = address.length_mut();
-        // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
-        check(unsafe { libc::getpeername(fd, address.as_mut_ptr(), length) })?;
-        address.to_socket_addr()
+        peer_address(fd)
     }
 
     pub(crate) fn set_option(&mut self, fd: RawFd, option: SocketOption) -> io::Result<()> {
-        match option {
-            SocketOption::ReuseAddress(on) => {
-                set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &i32::from(on))
-            }
-            SocketOption::ReusePort(on) => {
-                set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &i32::from(on))
-            }
-            SocketOption::NoDelay(on) => {
-                set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &i32::from(on))
-            }
-            SocketOption::KeepAlive(after) => {
-                set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &i32::from(after.is_some()))?;
-                let Some(after) = after else { return Ok(()) };
-                let seconds = after.as_secs().clamp(1, i32::MAX as u64) as i32;
-                set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &seconds)
-            }
-            SocketOption::ReceiveBuffer(bytes) => {
-                set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &clamped(bytes))
-            }
-            SocketOption::SendBuffer(bytes) => {
-                set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &clamped(bytes))
-            }
-            SocketOption::LingerZero => {
-                let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-                set(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
-            }
-        }
+        set_option(fd, option)
     }
 
     pub(crate) fn no_delay(&mut self, fd: RawFd) -> io::Result<bool> {
@@ -120,13 +86,62 @@ impl AnyDriver {
 
     /// Resets the connection at once, whatever holds the descriptor: operations in flight end.
     pub(crate) fn reset(&mut self, fd: RawFd) {
-        let mut address = Address::empty();
-        // SAFETY: [plain-data] the pointer is to a whole sockaddr_storage.
-        unsafe { (*address.as_mut_ptr()).sa_family = libc::AF_UNSPEC as libc::sa_family_t };
-        // SAFETY: [plain-call] connecting to AF_UNSPEC disconnects, see connect(2).
-        unsafe { libc::connect(fd, address.as_ptr(), address.length()) };
-        // Where that is refused, the last close resets.
-        let _ = self.set_option(fd, SocketOption::LingerZero);
+        reset(fd);
+    }
+}
+
+pub(super) fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
+    let mut address = Address::empty();
+    let length: *mut libc::socklen_t = address.length_mut();
+    // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
+    check(unsafe { libc::getsockname(fd, address.as_mut_ptr(), length) })?;
+    address.to_socket_addr()
+}
+
+pub(super) fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+    let mut address = Address::empty();
+    let length: *mut libc::socklen_t = address.length_mut();
+    // SAFETY: [plain-call] the storage is valid for the length that is passed with it.
+    check(unsafe { libc::getpeername(fd, address.as_mut_ptr(), length) })?;
+    address.to_socket_addr()
+}
+
+/// See [`AnyDriver::reset`].
+pub(super) fn reset(fd: RawFd) {
+    let mut address = Address::empty();
+    // SAFETY: [plain-data] the pointer is to a whole sockaddr_storage.
+    unsafe { (*address.as_mut_ptr()).sa_family = libc::AF_UNSPEC as libc::sa_family_t };
+    // SAFETY: [plain-call] connecting to AF_UNSPEC disconnects, see connect(2).
+    unsafe { libc::connect(fd, address.as_ptr(), address.length()) };
+    // Where that is refused, the last close resets.
+    let _ = set_option(fd, SocketOption::LingerZero);
+}
+
+fn set_option(fd: RawFd, option: SocketOption) -> io::Result<()> {
+    match option {
+        SocketOption::ReuseAddress(on) => {
+            set(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &i32::from(on))
+        }
+        SocketOption::ReusePort(on) => {
+            set(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &i32::from(on))
+        }
+        SocketOption::NoDelay(on) => set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &i32::from(on)),
+        SocketOption::KeepAlive(after) => {
+            set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, &i32::from(after.is_some()))?;
+            let Some(after) = after else { return Ok(()) };
+            let seconds = after.as_secs().clamp(1, i32::MAX as u64) as i32;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, &seconds)
+        }
+        SocketOption::ReceiveBuffer(bytes) => {
+            set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &clamped(bytes))
+        }
+        SocketOption::SendBuffer(bytes) => {
+            set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &clamped(bytes))
+        }
+        SocketOption::LingerZero => {
+            let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+            set(fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger)
+        }
     }
 }
 

@@ -138,6 +138,14 @@ struct State {
     is_orphaned: bool,
 }
 
+impl State {
+    fn ask_running(&self) {
+        for (flag, _) in self.running.values() {
+            flag.cancel();
+        }
+    }
+}
+
 impl Workers {
     /// A pool without threads so far. The waker has to bring the core round whenever it is woken.
     pub(crate) fn new(config: WorkersConfig, core: Waker) -> Workers {
@@ -226,14 +234,17 @@ impl Workers {
         }
     }
 
+    /// Asks the jobs that run now to end.
+    pub(crate) fn ask_running(&self) {
+        self.pool.lock().ask_running();
+    }
+
     /// Refuses jobs from now on, asks the running ones to end, and gives the queued ones back. The
     /// core is woken when a thread ends.
     pub(crate) fn begin_close(&self) -> Vec<Job> {
         let mut state = self.pool.lock();
         state.is_closing = true;
-        for (flag, _) in state.running.values() {
-            flag.cancel();
-        }
+        state.ask_running();
         let queue = std::mem::take(&mut state.queue);
         drop(state);
         self.pool.changed.notify_all();

@@ -23,6 +23,7 @@ pub(crate) mod scoped;
 pub(crate) mod slots;
 #[cfg(test)]
 mod slots_tests;
+mod spawning;
 pub(crate) mod task;
 mod teardown;
 pub(crate) mod ticket;
@@ -40,10 +41,12 @@ use std::time::Duration;
 pub use join_error::JoinError;
 pub use report::Unhandled;
 pub(crate) use report::{
-    UnhandledHook, contain, dispose, orphaned_job_panicked, print, print_line, print_start_error,
+    UnhandledHook, contain, orphaned_job_panicked, print, print_line, print_start_error,
     report_job_panic_without_core,
 };
+pub(crate) use spawning::{SpawnHook, Spawning};
 pub use teardown::CloseReport;
+pub(crate) use turn::Allowance;
 pub use turn::BusyPoll;
 
 use crate::driver::{
@@ -68,7 +71,7 @@ pub(crate) struct Config {
     pub(crate) seed: Option<u64>,
     pub(crate) grace: Duration,
     pub(crate) linger: Duration,
-    pub(crate) eager_tasks: bool,
+    pub(crate) spawning: Spawning,
     pub(crate) workers: WorkersConfig,
     pub(crate) unhandled: UnhandledHook,
 }
@@ -134,8 +137,7 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     grace: Duration,
     linger: Duration,
-    /// Tasks are polled once inside of their spawn.
-    pub(crate) eager_tasks: bool,
+    spawning: Spawning,
     unhandled: UnhandledHook,
 }
 
@@ -256,7 +258,7 @@ impl Core {
             counters: Counters::default(),
             grace: config.grace,
             linger: config.linger,
-            eager_tasks: config.eager_tasks,
+            spawning: config.spawning,
             unhandled: config.unhandled,
         });
         Ok(core)
@@ -274,6 +276,13 @@ impl Core {
 
     pub(crate) fn try_current() -> Option<Rc<Core>> {
         CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    }
+
+    /// How long a task on this thread may look for something before it asks to be woken; nothing
+    /// where no core runs.
+    pub(crate) fn allowance() -> Option<Allowance> {
+        let allowance = |core: &Rc<Core>| core.pace.allowance();
+        CURRENT.try_with(|current| current.borrow().as_ref().map(allowance)).ok().flatten()
     }
 
     /// Where other threads reach this core.

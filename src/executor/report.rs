@@ -62,6 +62,8 @@ pub enum Unhandled {
     },
     /// A closure that another thread had a core run panicked.
     CallPanicked,
+    /// The hook of [`Builder::on_spawn`](crate::Builder::on_spawn) panicked.
+    SpawnHookPanicked,
     /// A waker that is not corio's panicked when it was woken.
     WakerPanicked,
     /// A value that somebody left to the runtime, such as bytes to send, panicked when it was
@@ -105,6 +107,7 @@ impl fmt::Display for Unhandled {
                  left behind; cure: let it look at `blocking::is_cancelled`"
             ),
             Unhandled::CallPanicked => f.write_str("a call from another thread panicked"),
+            Unhandled::SpawnHookPanicked => f.write_str("the hook that hears of spawns panicked"),
             Unhandled::WakerPanicked => f.write_str("a foreign waker panicked when it was woken"),
             Unhandled::DropPanicked => f.write_str("a value panicked when the runtime dropped it"),
         }

@@ -41,6 +41,7 @@ impl Core {
                 background,
                 has_handle: Cell::new(!background),
                 drop_panicked: Cell::new(false),
+                was_cancelled: Cell::new(false),
                 joiner: RefCell::default(),
                 observer: Cell::default(),
                 scope: OnceCell::new(),
@@ -97,12 +98,6 @@ impl Core {
         let task = self.current_task.take();
         self.current_task.set(task.clone());
         task
-    }
-
-    /// Polls a task that was just spawned, inside of the poll that spawned it.
-    pub(crate) fn run_now(self: &Rc<Core>, task: Rc<dyn AnyTask>) {
-        self.tasks.borrow_mut().unqueue_newest(task.header().ticket);
-        self.run_task(task);
     }
 
     /// The tasks that have not ended, without the runtime's own.

@@ -59,6 +59,8 @@ pub(crate) struct Header {
     pub(crate) has_handle: Cell<bool>,
     /// The drop of the future panicked, and the outcome does not say so.
     pub(crate) drop_panicked: Cell<bool>,
+    /// It ended without a value, by a request or an abort. Stays when the outcome was taken.
+    pub(crate) was_cancelled: Cell<bool>,
     pub(crate) joiner: RefCell<Option<Waker>>,
     /// Who hears of its end, beside whoever awaits it.
     pub(super) observer: Cell<Option<Rc<dyn Observe>>>,
@@ -111,6 +113,13 @@ impl Header {
         self.observer.set(Some(make(self.observer.take())));
     }
 
+    /// Who hears of the end, as far as it shows itself.
+    pub(crate) fn observer(&self) -> Option<Rc<dyn Any>> {
+        let observer = self.observer.take();
+        self.observer.set(observer.clone());
+        observer?.shown()
+    }
+
     pub(crate) fn name(&self) -> Option<Rc<str>> {
         let name = self.name.take();
         self.name.set(name.clone());
@@ -131,6 +140,11 @@ impl Header {
 pub(crate) trait Observe {
     /// Called once, when the task is finished and nothing is borrowed.
     fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool);
+
+    /// The observer itself, if it wants to be found again.
+    fn shown(self: Rc<Self>) -> Option<Rc<dyn Any>> {
+        None
+    }
 }
 
 /// A task as the core sees it.
@@ -195,6 +209,7 @@ impl<F: Future> Task<F> {
                 outcome
             }
         };
+        self.header.was_cancelled.set(outcome.as_ref().is_err_and(JoinError::is_cancelled));
         if let Stage::Over(place) = &mut *self.stage.borrow_mut() {
             *place = Some(outcome);
         }

@@ -1,11 +1,12 @@
 //! The end of a core, in bounded time and in this order:
 //!
 //! ```text
-//!  Open ─▶ Closing    1 spawns and calls are refused; every task is asked to end, and polled
-//!                       until it did
+//!  Open ─▶ Closing    1 spawns and calls are refused; every task and every blocking job that
+//!                       runs is asked to end, and tasks are polled until they did, and their
+//!                       callbacks were called
 //!                     2 at the grace limit, futures that are left are dropped
-//!                     3 blocking jobs that have not begun are dropped; those that run are asked
-//!                       to end, and left behind at the grace limit, counted anew
+//!                     3 blocking jobs that have not begun are dropped; those that run are left
+//!                       behind at the same grace limit
 //!                     4 streams that still send or wait for their peer's end have until the
 //!                       linger limit
 //!       ─▶ Draining   5 every operation is cancelled and reaped to its last completion
@@ -53,8 +54,9 @@ impl Core {
         let entered = self.enter_over();
         self.life.set(Life::Closing);
         self.close_calls();
-        self.end_tasks(&mut report);
-        self.end_jobs(&mut report);
+        let deadline_ns = self.deadline_ns(self.grace);
+        self.end_tasks(&mut report, deadline_ns);
+        self.end_jobs(&mut report, deadline_ns);
         self.end_streams(&mut report);
         self.end_operations(&mut report);
         self.life.set(Life::Closed);
@@ -89,14 +91,18 @@ impl Core {
         all.into_iter().filter(|task| task.header().background == background).collect()
     }
 
-    fn end_tasks(self: &Rc<Core>, report: &mut CloseReport) {
+    fn end_tasks(self: &Rc<Core>, report: &mut CloseReport, deadline_ns: u64) {
+        // Now, or a job would have to end in no time once the tasks have taken theirs.
+        self.workers.ask_running();
         let tasks = self.tasks_of(false);
         report.cancelled_tasks = tasks.len();
         let reason: Arc<str> = Arc::from("its runtime ends");
         for task in tasks {
             self.ask_task(&*task, Some(Arc::clone(&reason)));
         }
-        self.turn_until(self.deadline_ns(self.grace), |core| core.tasks_of(false).is_empty());
+        self.turn_until(deadline_ns, |core| core.tasks_of(false).is_empty());
+        // Callbacks of the last tasks are ready, and stand behind nothing.
+        self.turn_until(deadline_ns, |core| !core.tasks.borrow().has_ready());
         let stuck = self.tasks_of(false);
         report.dropped_tasks = stuck.iter().filter(|task| is_live(&***task)).count();
         self.drop_tasks(stuck);
@@ -118,13 +124,12 @@ impl Core {
         self.now_ns().saturating_add(limit_ns)
     }
 
-    fn end_jobs(self: &Rc<Core>, report: &mut CloseReport) {
+    fn end_jobs(self: &Rc<Core>, report: &mut CloseReport, deadline_ns: u64) {
         let queued = self.workers.begin_close();
         report.cancelled_jobs = queued.len();
         for job in queued {
             self.drop_foreign(job.run);
         }
-        let deadline_ns = self.deadline_ns(self.grace);
         self.turn_until(deadline_ns, |core| core.workers.load().threads == 0);
         report.jobs_left_behind = self.workers.leave_behind();
         self.report_job_panics();

@@ -62,6 +62,14 @@ pub enum BusyPoll {
     Off,
 }
 
+/// How long something may be looked for before its waiter sleeps: see [`BusyPoll`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Allowance {
+    pub(crate) ticks: u64,
+    /// Only while it is found sooner than that on average.
+    pub(crate) adaptive: bool,
+}
+
 /// What a turn remembers of the turns before it.
 pub(super) struct Pace {
     adaptive: bool,
@@ -103,6 +111,12 @@ impl Pace {
     fn wants_busy_poll(&self) -> bool {
         let pays = !self.adaptive || self.mean_gap_ticks.get() <= self.budget_ticks;
         self.budget_ticks > 0 && pays
+    }
+
+    /// How long a task may look for something by itself before it asks to be woken: as long as the
+    /// loop would.
+    pub(super) fn allowance(&self) -> Allowance {
+        Allowance { ticks: self.budget_ticks, adaptive: self.adaptive }
     }
 
     /// Whether a deadline lies well beyond the clock's last reading, if that was a turn ago.

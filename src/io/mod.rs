@@ -15,6 +15,7 @@ mod inbox;
 mod lines;
 #[macro_use]
 mod methods;
+mod moving;
 mod outbox;
 mod pipe;
 mod queue;
@@ -29,6 +30,7 @@ pub use async_fd::{AsyncFd, ReadyGuard, TryIoError};
 pub use close::Closed;
 pub use error::{IncompleteRead, LimitOverrun};
 pub use lines::Lines;
+pub(crate) use moving::{Detach, Luggage};
 pub use pipe::{PipeReader, PipeWriter, pipe, stderr, stdin, stdout};
 pub(crate) use reading::Reader;
 pub use separators::Separators;

@@ -177,6 +177,20 @@ impl Outbox {
         std::mem::take(&mut self.segments)
     }
 
+    /// The sticky error, and whether somebody was told of it.
+    pub(super) fn error_and_seen(&self) -> Option<(i32, bool)> {
+        self.error.map(|error| (error, self.error_was_seen))
+    }
+
+    /// As an outbox was left that came from another core.
+    pub(super) fn restore(&mut self, side: WriteSide, error: Option<(i32, bool)>) {
+        self.side = side;
+        if let Some((error, was_seen)) = error {
+            self.error = Some(error);
+            self.error_was_seen = was_seen;
+        }
+    }
+
     /// A number for a waiting flusher.
     pub(super) fn next_number(&mut self) -> u64 {
         self.numbers += 1;

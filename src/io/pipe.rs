@@ -259,7 +259,7 @@ fn adopt(
     inherited: BorrowedFd<'_>,
     for_writing: bool,
 ) -> io::Result<(Rc<Fd>, Source)> {
-    let (raw, kind) = core.driver.borrow_mut().adopt(inherited, for_writing)?;
+    let (raw, kind) = core.driver.borrow_mut().adopt_inherited(inherited, for_writing)?;
     let source = match kind {
         Inherited::Socket => Source::Shared,
         Inherited::Other => Source::Pipe,

@@ -84,7 +84,7 @@ pub(crate) struct Stream {
     pub(super) passed: RefCell<Option<Box<Passed>>>,
     receiving: Cell<Receiving>,
     /// The first read arms the receive.
-    wanted: Cell<bool>,
+    pub(super) wanted: Cell<bool>,
     is_calm: Cell<bool>,
     /// One-shot receives in a row that found the inbox empty.
     calm_count: Cell<u8>,
@@ -98,10 +98,10 @@ pub(crate) struct Stream {
     /// The send in flight.
     sending: Cell<Option<Token>>,
     /// A send ended before it had sent all it was given.
-    send_was_short: Cell<bool>,
+    pub(super) send_was_short: Cell<bool>,
     /// Bytes that the waiting reader needs; 0 when nobody waits.
     demand: Cell<usize>,
-    reader: RefCell<Option<Waker>>,
+    pub(super) reader: RefCell<Option<Waker>>,
     /// Who polls the write side through the poll traits, or waits for the end of the stream.
     pub(super) watcher: RefCell<Option<Waker>>,
     /// The handle is gone or closing: what arrives is counted and thrown away.
@@ -277,6 +277,11 @@ impl Stream {
         }
     }
 
+    /// Whether a receive or a send is in flight.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.receiving.get() != Receiving::Idle || self.sending.get().is_some()
+    }
+
     /// Ends receiving for good: what is cancelled here is not armed again.
     pub(super) fn stop_receiving(&self) {
         self.wanted.set(false);
@@ -405,7 +410,7 @@ impl Stream {
             let reader = self.reader.borrow_mut().take();
             self.wake_all(reader);
         }
-        if self.discarding.get() {
+        if self.discarding.get() || !self.wanted.get() {
             self.wake_watcher();
         }
     }

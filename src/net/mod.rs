@@ -5,6 +5,7 @@ mod accept;
 mod address;
 mod connect;
 mod datagrams;
+mod detached;
 #[macro_use]
 mod halves;
 mod listener;
@@ -19,6 +20,7 @@ pub mod unix;
 pub use accept::Incoming;
 pub use address::Address;
 pub use connect::{Connect, connect, connect_any};
+pub use detached::DetachedTcpStream;
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use listener::TcpListener;
 pub use names::lookup_host;

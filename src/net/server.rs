@@ -511,6 +511,7 @@ impl Shared {
         if !task.header().observe(Rc::<Observer>::clone(&observer)) {
             observer.ended(&core, true);
         }
+        core.announce(&task);
     }
 
     fn close(&self) {

@@ -13,11 +13,11 @@ use std::time::Duration;
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 use super::accept::Accepted;
-use super::{Address, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use super::{Address, DetachedTcpStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
 use crate::executor::Core;
 use crate::executor::operation::{Operation, core_for};
-use crate::io::{Closed, Lines, Reader, Separators, Source, Stream};
+use crate::io::{Closed, Detach, Lines, Reader, Separators, Source, Stream};
 
 /// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
 ///
@@ -29,7 +29,8 @@ use crate::io::{Closed, Lines, Reader, Separators, Source, Stream};
 /// for the linger limit at most; [`close`](Self::close) does the same and tells how it went.
 ///
 /// There is no way to the bare descriptor: whoever had it would miss what the inbox holds.
-/// [`as_fd`](AsFd::as_fd) is for socket options.
+/// [`as_fd`](AsFd::as_fd) is for socket options; it panics once the stream was detached.
+/// [`detach`](Self::detach) takes the whole connection to another core.
 ///
 /// ```
 /// # corio::run(async {
@@ -91,7 +92,11 @@ impl TcpStream {
     }
 
     pub(super) fn from_fd(core: Rc<Core>, fd: Rc<Fd>) -> TcpStream {
-        TcpStream { stream: Stream::new(core, fd, Source::Tcp) }
+        TcpStream::from_stream(Stream::new(core, fd, Source::Tcp))
+    }
+
+    pub(super) fn from_stream(stream: Rc<Stream>) -> TcpStream {
+        TcpStream { stream }
     }
 
     read_methods!();
@@ -113,9 +118,50 @@ impl TcpStream {
     #[doc(alias = "wait_closed")]
     pub async fn close(self) -> io::Result<Closed> {
         self.stream.core().check_turning()?;
+        if self.stream.is_empty_shell() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let closed = self.stream.finish().await;
         self.stream.is_finished.set(true);
         closed
+    }
+
+    /// Takes the connection out of this stream, to be moved to another core: the descriptor with
+    /// its options, the bytes that were not read, and those that were not sent. What is in flight
+    /// is ended first. What is left here says `NotConnected` from then on.
+    ///
+    /// Two halves have to be put together again before ([`OwnedReadHalf::reunite`]).
+    ///
+    /// ```
+    /// use corio::net::{TcpListener, TcpStream};
+    /// # corio::cores::Cores::available()?.count(2).on_start(|_| {}).block_on(|core| async move {
+    /// let listener = TcpListener::bind("127.0.0.1:0").await?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?).await?;
+    /// let mut server = listener.accept().await?;
+    /// client.write(b"hello\n").await?;
+    ///
+    /// let detached = server.detach().await?;
+    /// let moved = core.handle(1).spawn(|| async {
+    ///     let mut server = detached.attach();
+    ///     let line = server.read_line(100).await?;
+    ///     server.write(&line).await
+    /// });
+    /// assert_eq!(client.read_line(100).await?, b"hello\n");
+    /// moved.await.unwrap()
+    /// # })??;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `NotConnected` if it was detached before. An error of the connection is none here: it goes
+    /// along.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: until it is done, the stream has everything, and goes on when this is dropped.
+    pub async fn detach(&mut self) -> io::Result<DetachedTcpStream> {
+        Detach::new(&self.stream).await.map(DetachedTcpStream::new)
     }
 
     /// Lends the two directions, to be used side by side in one task.

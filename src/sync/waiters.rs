@@ -2,9 +2,12 @@
 //!
 //! A waiting future holds its place in the line in itself: a node, pinned with it, in a doubly
 //! linked list. So waiting allocates nothing, and joining, leaving and granting cost the same
-//! however long the line is. The list decides, the future obeys: whoever frees something takes the
-//! first node out and *grants* it what was freed there and then. Nobody can overtake between the
-//! wake and the poll, since nothing is free any more.
+//! however long the line is. The node is made by the poll that has to wait; a future that is served
+//! at once has room for one, and pays nothing for it.
+//!
+//! The list decides, the future obeys: whoever frees something takes the first node out and
+//! *grants* it what was freed there and then. Nobody can overtake between the wake and the poll,
+//! since nothing is free any more.
 //!
 //! ```text
 //!            1 link                    3 grant
@@ -41,7 +44,7 @@
 //! can be moved or dropped only after the future is gone, or leaked, and then nobody asks the node.
 #![allow(unsafe_code)] // Nodes point at one another, and at the chain that they are in.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::ptr::NonNull;
@@ -255,22 +258,19 @@ impl Waiters {
 /// A place in a line of waiters, to be pinned in a future.
 pub(crate) struct Waiter<'a> {
     list: &'a Waiters,
-    node: Node,
+    /// The note, and the stage, of a waiter that never had to wait.
+    note: usize,
+    stage: Cell<Stage>,
+    /// Made by the poll that has to wait.
+    node: OnceCell<Node>,
     _pinned: PhantomPinned,
 }
 
 impl<'a> Waiter<'a> {
     #[inline]
     pub(crate) fn new(list: &'a Waiters, note: usize) -> Waiter<'a> {
-        let node = Node {
-            previous: Cell::new(None),
-            next: Cell::new(None),
-            chain: Cell::new(None),
-            stage: Cell::new(Stage::Idle),
-            waker: Cell::new(None),
-            note: Cell::new(note),
-        };
-        Waiter { list, node, _pinned: PhantomPinned }
+        let (stage, node) = (Cell::new(Stage::Idle), OnceCell::new());
+        Waiter { list, note, stage, node, _pinned: PhantomPinned }
     }
 
     /// A waiter that `move_front_to` can put into a second list.
@@ -280,11 +280,11 @@ impl<'a> Waiter<'a> {
 
     #[inline]
     pub(crate) fn stage(&self) -> Stage {
-        self.node.stage.get()
+        self.node.get().map_or(&self.stage, |node| &node.stage).get()
     }
 
     pub(crate) fn note(&self) -> usize {
-        self.node.note.get()
+        self.node.get().map_or(self.note, |node| node.note.get())
     }
 
     /// Asks the primitive if this is the first poll, and otherwise what became of the wait. While
@@ -337,41 +337,55 @@ impl<'a> Waiter<'a> {
     fn join(self: Pin<&Self>, waker: Waker, decide: impl Fn() -> Verdict) {
         match decide() {
             Verdict::Wait => {
-                drop(self.node.waker.replace(Some(waker)));
-                self.node.stage.set(Stage::Waiting);
-                self.list.waiting.push_back(Link(NonNull::from(&self.get_ref().node)));
+                let node = self.get_ref().node.get_or_init(|| Node {
+                    previous: Cell::new(None),
+                    next: Cell::new(None),
+                    chain: Cell::new(None),
+                    stage: Cell::new(Stage::Waiting),
+                    waker: Cell::new(Some(waker)),
+                    note: Cell::new(self.note),
+                });
+                self.list.waiting.push_back(Link(NonNull::from(node)));
             }
             // The stage is set before the waker's drop, which may panic: then the drop of the
             // future passes on what was taken.
-            Verdict::Granted => self.node.stage.set(Stage::Granted),
-            Verdict::Refused => self.node.stage.set(Stage::Refused),
+            Verdict::Granted => self.stage.set(Stage::Granted),
+            Verdict::Refused => self.stage.set(Stage::Refused),
         }
     }
 
     fn renew(&self, waker: &Waker) {
-        let known = self.node.waker.take();
+        let Some(node) = self.node.get() else { return };
+        let known = node.waker.take();
         if known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            self.node.waker.set(known);
+            node.waker.set(known);
             return;
         }
         // The clone may end the wait, and then the old waker has to be there to be woken.
-        self.node.waker.set(known);
+        node.waker.set(known);
         let waker = waker.clone();
-        if matches!(self.stage(), Stage::Waiting | Stage::Moved) {
-            drop(self.node.waker.replace(Some(waker)));
+        if matches!(node.stage.get(), Stage::Waiting | Stage::Moved) {
+            drop(node.waker.replace(Some(waker)));
         }
     }
 
     /// Takes the waiter out of its line, for good. Returns where it was.
     #[inline]
     pub(crate) fn leave(&self) -> Stage {
-        if let Some(chain) = self.node.chain.get() {
+        match self.node.get() {
+            Some(node) => self.leave_line(node),
+            None => self.stage.replace(Stage::Done),
+        }
+    }
+
+    fn leave_line(&self, node: &Node) -> Stage {
+        if let Some(chain) = node.chain.get() {
             // SAFETY: [waiter-borrows-its-list] the chain is one of the list's that this waiter
             // borrows, or of the second one that its future borrows as long.
             let chain = unsafe { chain.as_ref() };
-            chain.remove(&self.node);
+            chain.remove(node);
         }
-        self.node.stage.replace(Stage::Done)
+        node.stage.replace(Stage::Done)
     }
 }
 

@@ -194,6 +194,7 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future.into_future(), Location::caller(), false);
+    core.spawned(&task, None);
     Shielded { handle: JoinHandle::new(task, &core) }
 }
 

@@ -61,6 +61,7 @@ where
         if !task.header().observe(Rc::<Arrival>::clone(&arrival)) {
             arrival.ended(&core, true);
         }
+        core.spawned(&task, None);
         handles.push(Some(JoinHandle::new(task, &core)));
     }
     AsCompleted { left: handles.len(), handles, arrivals }

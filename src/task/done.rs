@@ -1,11 +1,12 @@
 //! Callbacks at the end of a task: asyncio's `add_done_callback`.
 //!
-//! A task has one observer of its end; a callback is an observer that passes the word on to the one
-//! before it, and calls later, as a task of the runtime's own. So nothing of a user runs inside of
-//! the end of another task, callbacks run in the order in which they were added, and a task without
-//! one pays nothing.
+//! A task has one observer of its end. The first callback puts the list of all in its place, which
+//! passes the word on to the one before. Each is called later, as a task of the runtime's own. So
+//! nothing of a user runs inside of the end of another task, callbacks run in the order in which
+//! they were added, and a task without one pays nothing.
 
-use std::cell::Cell;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -13,7 +14,7 @@ use std::rc::{Rc, Weak};
 use super::{JoinHandle, TaskRef};
 use crate::executor::Core;
 use crate::executor::context::{Inside, Place, with_current};
-use crate::executor::task::{Observe, Phase};
+use crate::executor::task::{Header, Observe, Phase};
 
 /// A task that has ended, as its callbacks see it.
 #[derive(Clone, Debug)]
@@ -38,7 +39,6 @@ impl Ended {
 type Call = Box<dyn FnOnce(Ended)>;
 
 struct Callback {
-    before: Cell<Option<Rc<dyn Observe>>>,
     /// Until it is called or removed.
     call: Cell<Option<Call>>,
     context: Place,
@@ -60,12 +60,39 @@ impl Callback {
     }
 }
 
-impl Observe for Callback {
+/// The callbacks of a task.
+struct Callbacks {
+    before: Cell<Option<Rc<dyn Observe>>>,
+    list: RefCell<Vec<Rc<Callback>>>,
+}
+
+impl Callbacks {
+    fn add(&self, callback: Rc<Callback>) {
+        self.list.borrow_mut().push(callback);
+    }
+
+    fn forget(&self, callback: &Rc<Callback>) {
+        self.list.borrow_mut().retain(|known| !Rc::ptr_eq(known, callback));
+    }
+
+    /// Those of a task that has not ended, if it has any.
+    fn of(header: &Header) -> Option<Rc<Callbacks>> {
+        header.observer()?.downcast().ok()
+    }
+}
+
+impl Observe for Callbacks {
     fn ended(self: Rc<Self>, core: &Rc<Core>, was_cancelled: bool) {
         if let Some(before) = self.before.take() {
             before.ended(core, was_cancelled);
         }
-        self.call_later(core, was_cancelled);
+        for callback in self.list.take() {
+            callback.call_later(core, was_cancelled);
+        }
+    }
+
+    fn shown(self: Rc<Self>) -> Option<Rc<dyn Any>> {
+        Some(self)
     }
 }
 
@@ -84,7 +111,6 @@ impl TaskRef {
     #[track_caller]
     pub fn on_done(&self, call: impl FnOnce(Ended) + 'static) -> CallbackId {
         let callback = Rc::new(Callback {
-            before: Cell::default(),
             call: Cell::new(Some(Box::new(call))),
             context: with_current(Place::copy),
             added_at: Location::caller(),
@@ -92,13 +118,17 @@ impl TaskRef {
         });
         let id = CallbackId(Rc::downgrade(&callback));
         let header = self.task.header();
-        if header.phase.get() != Phase::Finished {
+        if header.phase.get() == Phase::Finished {
+            if let Some(core) = self.core.upgrade() {
+                callback.call_later(&core, header.was_cancelled.get());
+            }
+        } else if let Some(known) = Callbacks::of(header) {
+            known.add(callback);
+        } else {
             header.observe_too(|before| {
-                callback.before.set(before);
-                callback
+                let list = RefCell::new(vec![callback]);
+                Rc::new(Callbacks { before: Cell::new(before), list })
             });
-        } else if let Some(core) = self.core.upgrade() {
-            callback.call_later(&core, self.task.was_cancelled());
         }
         id
     }
@@ -106,7 +136,11 @@ impl TaskRef {
     /// As [`JoinHandle::remove_on_done`].
     pub fn remove_on_done(&self, id: &CallbackId) -> bool {
         let callback = id.0.upgrade().filter(|callback| callback.task == *self);
-        callback.is_some_and(|callback| callback.call.take().is_some())
+        let Some(callback) = callback else { return false };
+        if let Some(known) = Callbacks::of(self.task.header()) {
+            known.forget(&callback);
+        }
+        callback.call.take().is_some()
     }
 }
 

@@ -146,6 +146,7 @@ impl<T: 'static> Set<T> {
             if task.header().observe(Rc::<Count>::clone(&count)) {
                 count.left.set(count.left.get() + 1);
             }
+            core.spawned(&task, None);
             handles.push(JoinHandle::new(task, &core));
         }
         Set { handles, count, place: Place::new(Kind::Block), is_over: false, is_stuck: false }

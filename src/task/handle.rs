@@ -137,6 +137,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// The task itself, to be kept and asked beside the handle.
+    #[doc(alias = "abort_handle")]
     pub fn task(&self) -> TaskRef {
         let task: Rc<dyn AnyTask> = Rc::<dyn Join<T>>::clone(&self.task);
         TaskRef::new(task, Weak::clone(&self.core))

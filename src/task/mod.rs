@@ -68,9 +68,7 @@ where
 {
     let core = Core::current();
     let task = core.spawn(future, Location::caller(), false);
-    if core.eager_tasks {
-        core.run_now(Rc::<Task<F>>::clone(&task));
-    }
+    core.spawned(&task, None);
     JoinHandle::new(task, &core)
 }
 
@@ -126,7 +124,7 @@ impl Builder {
 
     /// Polls the task once inside of [`spawn`](Self::spawn), before that returns. A task that needs
     /// not wait is finished then. By default as the runtime's
-    /// [`eager_tasks`](crate::Builder::eager_tasks) says.
+    /// [`eager_tasks`](crate::Builder::eager_tasks) says, which also tells of the depth.
     #[doc(alias = "eager_start")]
     pub fn eager(mut self, eager: bool) -> Builder {
         self.eager = Some(eager);
@@ -155,13 +153,12 @@ impl Builder {
         if let Some(context) = self.context {
             task.header().context.swap(context.place());
         }
-        if self.eager.unwrap_or(core.eager_tasks) {
-            core.run_now(Rc::<Task<F>>::clone(task));
-        }
+        core.spawned(task, self.eager);
     }
 }
 
 /// A task, seen from outside: who it is, and a way to ask it to end.
+#[doc(alias = "AbortHandle")]
 #[derive(Clone)]
 pub struct TaskRef {
     task: Rc<dyn AnyTask>,
@@ -169,7 +166,7 @@ pub struct TaskRef {
 }
 
 impl TaskRef {
-    fn new(task: Rc<dyn AnyTask>, core: Weak<Core>) -> TaskRef {
+    pub(crate) fn new(task: Rc<dyn AnyTask>, core: Weak<Core>) -> TaskRef {
         TaskRef { task, core }
     }
 

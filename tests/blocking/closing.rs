@@ -66,6 +66,30 @@ fn a_job_that_looks_at_its_flag_ends_with_its_runtime() {
 }
 
 #[corio::test]
+fn a_running_job_is_asked_together_with_the_tasks_and_not_after_them() {
+    let runtime = Runtime::builder().grace(BOUND).build().unwrap();
+    let told = std::rc::Rc::new(std::cell::Cell::new(""));
+    let tell = std::rc::Rc::clone(&told);
+    runtime.block_on(async {
+        let job = spawn_blocking(|| {
+            while !blocking::is_cancelled() {
+                std::thread::yield_now();
+            }
+            "asked"
+        });
+        until_stats(|stats| stats.blocking_running == 1).await;
+        // Its clean-up waits for the job: there is one limit for both.
+        corio::spawn(async move {
+            let _ = corio::catch_cancel(std::future::pending::<()>()).await;
+            tell.set(job.await.unwrap());
+        });
+        corio::yield_now().await;
+    });
+    let report = runtime.close();
+    assert_eq!((told.get(), report.dropped_tasks), ("asked", 0));
+}
+
+#[corio::test]
 fn jobs_that_have_not_begun_never_run_and_their_handles_say_so() {
     let (builder, reports) = noting();
     let runtime = builder.blocking_threads(1).grace(Duration::from_millis(1)).build().unwrap();

@@ -431,3 +431,28 @@ fn a_leaked_handle_holds_up_nothing() {
         spawn(pending::<()>());
     });
 }
+
+#[corio::test]
+async fn a_job_and_a_task_fail_with_one_type_which_becomes_an_io_error() {
+    let at_once = async || -> std::io::Result<u8> {
+        let task = corio::spawn(async { 3 });
+        let job = spawn_blocking(|| 4);
+        Ok(task.await? + job.await?)
+    };
+    assert_eq!(at_once().await.unwrap(), 7);
+    let line = line!() + 1;
+    let job = spawn_blocking(|| -> u8 { panic!("by a job") });
+    let error = job.await.unwrap_err();
+    assert!(error.is_panic() && !error.is_cancelled() && !error.is_refused());
+    assert_eq!((error.id(), error.spawned_at().line()), (0, line));
+    let text = std::io::Error::from(error).to_string();
+    assert!(
+        text.starts_with("the blocking job spawned at ") && text.ends_with("by a job"),
+        "{text}"
+    );
+    let task = corio::spawn(std::future::pending::<()>());
+    let id = task.id();
+    task.cancel_with("enough");
+    let text = std::io::Error::from(task.await.unwrap_err()).to_string();
+    assert!(text.starts_with(&format!("task {id} ")) && text.ends_with("enough"), "{text}");
+}

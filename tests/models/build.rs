@@ -9,8 +9,13 @@ fn main() {
     let out = env::var("OUT_DIR").expect("cargo sets it");
     let std_to_loom = [("std::sync::", "loom::sync::")];
     take("sync/error", Path::new(&out), &[]);
-    for name in ["ring", "waiters", "mpsc", "mpsc/sender", "mpsc/receiver"] {
-        let swaps: &[_] = if name == "waiters" { &[] } else { &std_to_loom };
+    for name in ["ring", "waiters", "patience", "mpsc", "mpsc/sender", "mpsc/receiver"] {
+        let swaps: &[_] = match name {
+            "waiters" => &[],
+            // Each look more doubles the orders to be run.
+            "patience" => &[("const LOOKS_A_CLOCK: u32 = 8", "const LOOKS_A_CLOCK: u32 = 1")],
+            _ => &std_to_loom,
+        };
         take(&format!("channel/{name}"), Path::new(&out), swaps);
     }
     let inbox = [

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use corio::net::{TcpListener, TcpStream};
 use corio::sync::{RecvError, TryRecvError, broadcast, oneshot, watch};
 use corio::{sleep, spawn, timeout, yield_now};
 
@@ -314,4 +315,149 @@ async fn select_may_end_any_wait_and_the_next_finds_the_value() {
     }
     sender.send(1).unwrap();
     assert_eq!(receiver.changed().await, Ok(()));
+}
+
+#[corio::test]
+fn closing_ends_every_wait_and_what_was_sent_before_is_still_there() {
+    let (sender, mut one) = broadcast::<u8>(4);
+    let mut other = one.resubscribe();
+    let twin = sender.clone();
+    let (mut first, mut second) = (waiting(one.recv()), waiting(other.recv()));
+    drop(sender);
+    first.pending();
+    assert_eq!((first.wakes(), second.wakes()), (0, 0), "one sender is left");
+    drop(twin);
+    assert_eq!((first.woken(), second.woken()), (Err(RecvError::Closed), Err(RecvError::Closed)));
+
+    let (sender, mut receiver) = broadcast(4);
+    sender.send(1).unwrap();
+    drop(sender);
+    assert_eq!((now(receiver.recv()), now(receiver.recv())), (Ok(1), Err(RecvError::Closed)));
+    assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
+
+    let (sender, mut receiver) = watch(0);
+    let mut twin = receiver.clone();
+    let (mut first, mut second) = (waiting(receiver.changed()), waiting(twin.changed()));
+    drop(sender);
+    assert_eq!((first.woken(), second.woken()), (Err(RecvError::Closed), Err(RecvError::Closed)));
+}
+
+/// A waker that notes its number.
+struct Note(usize);
+
+thread_local! {
+    static NOTES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Wake for Note {
+    fn wake(self: Arc<Self>) {
+        NOTES.with_borrow_mut(|notes| notes.push(self.0));
+    }
+}
+
+#[corio::test]
+fn receivers_are_woken_in_the_order_in_which_they_came() {
+    let (sender, receiver) = broadcast(1);
+    let (told, watcher) = watch(0);
+    let mut receivers: Vec<_> = (0..4).map(|_| receiver.resubscribe()).collect();
+    let mut watchers: Vec<_> = (0..4).map(|_| watcher.clone()).collect();
+    let mut receiving: Vec<_> = receivers.iter_mut().map(|it| hand(it.recv())).collect();
+    let mut watching: Vec<_> = watchers.iter_mut().map(|it| hand(it.changed())).collect();
+    for number in [2, 0, 3, 1] {
+        let waker = Waker::from(Arc::new(Note(number)));
+        assert!(receiving[number].poll_with(&waker).is_pending());
+        assert!(watching[number].poll_with(&waker).is_pending());
+    }
+    sender.send(1).unwrap();
+    assert_eq!(NOTES.take(), [2, 0, 3, 1]);
+    told.send(1).unwrap();
+    assert_eq!(NOTES.take(), [2, 0, 3, 1]);
+}
+
+#[corio::test]
+fn a_capacity_without_bound_costs_nothing_before_it_is_used() {
+    let (sender, mut receiver) = broadcast(usize::MAX);
+    assert_eq!(sender.capacity(), usize::MAX);
+    (0..1000).for_each(|value| assert_eq!(sender.send(value).ok(), Some(1)));
+    assert!((0..1000).all(|value| receiver.try_recv() == Ok(value)));
+    let (sender, mut receiver) = broadcast(1);
+    assert_eq!(sender.send(()).ok(), Some(1));
+    assert_eq!(sender.send(()).ok(), Some(1));
+    assert_eq!(now(receiver.recv()), Err(RecvError::Lagged(1)));
+    assert_eq!(now(receiver.recv()), Ok(()));
+}
+
+#[corio::test]
+fn a_wait_that_is_leaked_keeps_its_place_and_takes_nothing_from_others() {
+    let (sender, mut receiver) = broadcast(4);
+    let mut other = sender.subscribe();
+    waiting(receiver.recv()).leak();
+    let mut waiting_too = waiting(other.recv());
+    sender.send(1).unwrap();
+    assert_eq!(waiting_too.woken(), Ok(1));
+    let (told, mut watcher) = watch(0);
+    let mut twin = watcher.clone();
+    waiting(watcher.changed()).leak();
+    let mut changing = waiting(twin.changed());
+    told.send(1).unwrap();
+    assert_eq!(changing.woken(), Ok(()));
+    drop(told);
+}
+
+#[corio::test]
+fn many_values_through_channels_for_one_under_many_seeds_arrive_or_come_back() {
+    for seed in 0..SEEDS {
+        let drops = Rc::new(Cell::new(0));
+        let outcomes = Cell::new(0);
+        let mut crowd = Crowd::new(seed);
+        for _ in 0..6 {
+            let (sender, receiver) = oneshot();
+            let (value, outcomes) = (Counted(Rc::clone(&drops)), &outcomes);
+            crowd.add(async move {
+                pause().await;
+                // Refused if the receiver was dropped.
+                drop(sender.send(value));
+                pause().await;
+            });
+            crowd.add(async move {
+                pause().await;
+                match receiver.await {
+                    Ok(value) => drop(value),
+                    Err(error) => assert_eq!(error, RecvError::Closed, "seed {seed}"),
+                }
+                outcomes.set(outcomes.get() + 1);
+            });
+        }
+        crowd.jostle(40, 12);
+        crowd.finish();
+        drop(crowd);
+        assert_eq!(drops.get(), 6, "seed {seed}: every value is dropped once");
+        assert!(outcomes.get() <= 6);
+    }
+}
+
+#[corio::test]
+async fn what_a_socket_received_reaches_every_kind_of_channel() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut server = listener.accept().await.unwrap();
+    let (once, received) = oneshot();
+    let (told, mut watched) = watch(0);
+    let (sender, mut heard) = broadcast(8);
+    spawn(async move {
+        let mut byte = [0];
+        server.read_exact(&mut byte).await.unwrap();
+        once.send(byte[0]).unwrap();
+        told.send(byte[0]).unwrap();
+        sender.send(byte[0]).unwrap();
+    });
+    let waits = spawn(async move {
+        let all = corio::join!(received, watched.changed(), heard.recv());
+        (all, *watched.borrow())
+    });
+    yield_now().await;
+    client.write(b"!").await.unwrap();
+    let ((once, changed, heard), seen) =
+        timeout(PATIENCE, waits).await.expect("a wake was lost").unwrap();
+    assert_eq!((once, changed, heard, seen), (Ok(b'!'), Ok(()), Ok(b'!'), b'!'));
 }

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use corio::sync::{Barrier, Condition, Event, Mutex, Notify, RwLock, Semaphore};
+use corio::sync::{
+    Barrier, Condition, Event, Mutex, Notify, RwLock, Semaphore, broadcast, oneshot, watch,
+};
 
 use crate::hand::{now, waiting};
 
@@ -163,6 +165,82 @@ fn a_waker_that_attacks_barriers_readers_and_conditions_harms_none() {
         }
     });
     assert!(!pair.0.is_locked(), "nobody has it, nobody waits");
+}
+
+#[corio::test]
+fn a_waker_that_attacks_channels_harms_none() {
+    let (told, first) = watch(0);
+    let make = move || -> Wait {
+        let mut receiver = first.clone();
+        Box::pin(async move {
+            let _ = receiver.changed().await;
+        })
+    };
+    attack(make, || drop(told.send_replace(1)));
+    assert_eq!(told.receiver_count(), 0, "every wait is gone, and its receiver");
+    drop(told.send_replace(2));
+
+    let (sender, first) = broadcast(2);
+    let make = move || -> Wait {
+        let mut receiver = first.resubscribe();
+        Box::pin(async move {
+            let _ = receiver.recv().await;
+        })
+    };
+    attack(make, || {
+        let _ = sender.send(1);
+    });
+    assert_eq!((sender.receiver_count(), sender.len()), (0, 0));
+
+    let senders = Rc::new(RefCell::new(Vec::new()));
+    let sending = Rc::clone(&senders);
+    let make = move || -> Wait {
+        let (sender, receiver) = oneshot();
+        sending.borrow_mut().push(sender);
+        Box::pin(async move {
+            let _ = receiver.await;
+        })
+    };
+    attack(make, || {
+        let one = senders.borrow_mut().pop();
+        let _ = one.map(|sender| sender.send(1));
+        let all = senders.take();
+        drop(all);
+    });
+    assert!(senders.borrow().is_empty());
+}
+
+#[corio::test]
+fn a_waker_may_drop_the_channel_that_wakes_it() {
+    let (sender, mut receiver) = broadcast(4);
+    let mut other = sender.subscribe();
+    let reached = Rc::new(RefCell::new(None));
+    let taken = Rc::clone(&reached);
+    let mut wait: Wait = Box::pin(async move {
+        let _ = receiver.recv().await;
+    });
+    assert!(!poll(&mut wait, &acting(move || drop(taken.take()))));
+    let mut late = waiting(other.recv());
+    // The first waker drops its own wait, and with it its receiver, while values are sent.
+    *reached.borrow_mut() = Some(wait);
+    assert_eq!(sender.send(Rc::new(1)).ok(), Some(2));
+    assert!(reached.borrow().is_none());
+    assert_eq!(*late.woken().unwrap(), 1);
+    drop(late);
+    assert!(sender.is_empty());
+
+    let (sender, mut receiver) = watch(0);
+    let mut twin = receiver.clone();
+    let reached = Rc::new(RefCell::new(None));
+    let taken = Rc::clone(&reached);
+    let mut wait: Wait = Box::pin(async move {
+        let _ = receiver.changed().await;
+    });
+    assert!(!poll(&mut wait, &acting(move || drop(taken.take()))));
+    let mut late = waiting(twin.changed());
+    *reached.borrow_mut() = Some(wait);
+    sender.send(1).unwrap();
+    assert_eq!((late.woken(), sender.receiver_count()), (Ok(()), 1));
 }
 
 #[corio::test]

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::pending;
 use std::rc::Rc;
+use std::time::Duration;
 
 use corio::context::ContextVar;
 use corio::{Runtime, Unhandled, spawn, yield_now};
@@ -143,16 +144,93 @@ fn the_panic_of_a_callback_is_reported_and_ends_nothing() {
 }
 
 #[corio::test]
-fn a_callback_of_a_runtime_that_ends_is_dropped() {
-    let drops = Rc::new(Cell::new(0));
+fn callbacks_of_tasks_that_end_with_their_runtime_are_called_in_its_last_turns() {
     let runtime = Runtime::new().unwrap();
+    let log = Log::default();
     let task = runtime.block_on(async { spawn(pending::<()>()) });
-    let dropped = OnDrop({
-        let drops = Rc::clone(&drops);
-        move || drops.set(drops.get() + 1)
+    let noted = Rc::clone(&log);
+    task.on_done(move |ended| {
+        noted.borrow_mut().push(format!("cancelled: {}", ended.was_cancelled()));
+        let noted = Rc::clone(&noted);
+        ended.task().on_done(move |_| noted.borrow_mut().push("another".into()));
     });
-    task.on_done(move |_| drop(dropped));
     runtime.close();
-    drop(task);
-    assert_eq!(drops.get(), 1);
+    assert_eq!(*log.borrow(), ["cancelled: true", "another"]);
+}
+
+#[corio::test]
+fn a_callback_of_a_task_that_does_not_end_in_time_is_dropped_uncalled() {
+    let (calls, drops) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let runtime = Runtime::builder().grace(Duration::ZERO).build().unwrap();
+    let task = runtime.block_on(async { spawn(pending::<()>()) });
+    let (called, dropped) = (Rc::clone(&calls), Rc::clone(&drops));
+    let held = OnDrop(move || dropped.set(dropped.get() + 1));
+    task.on_done(move |_| {
+        called.set(called.get() + 1);
+        drop(held);
+    });
+    runtime.close();
+    assert_eq!((calls.get(), drops.get()), (0, 1));
+    // Nor is one that is added to a runtime that is gone.
+    let dropped = Rc::clone(&drops);
+    let held = OnDrop(move || dropped.set(dropped.get() + 1));
+    task.on_done(move |_| drop(held));
+    assert_eq!(drops.get(), 2);
+}
+
+#[corio::test]
+async fn as_many_callbacks_as_one_likes_need_no_stack() {
+    const COUNT: usize = 100_000;
+    let task = spawn(pending::<()>());
+    let calls = Rc::new(Cell::new(0));
+    for number in 0..COUNT {
+        let calls = Rc::clone(&calls);
+        task.on_done(move |_| {
+            assert_eq!(calls.get(), number, "out of turn");
+            calls.set(number + 1);
+        });
+    }
+    task.cancel();
+    while calls.get() < COUNT {
+        yield_now().await;
+    }
+    let dropped = spawn(pending::<()>());
+    let drops = Rc::new(Cell::new(0));
+    for _ in 0..COUNT {
+        let drops = Rc::clone(&drops);
+        dropped.on_done(move |_| drops.set(drops.get() + 1));
+    }
+    dropped.abort();
+    while drops.get() < COUNT {
+        yield_now().await;
+    }
+}
+
+#[corio::test]
+async fn callbacks_that_come_and_go_leave_nothing_with_a_task_that_lives_long() {
+    let task = spawn(pending::<()>());
+    let alive = Rc::new(());
+    for _ in 0..1000 {
+        let held = Rc::clone(&alive);
+        let id = task.on_done(move |_| drop(held));
+        assert!(task.remove_on_done(&id));
+        assert_eq!(Rc::strong_count(&alive), 1);
+        assert!(!task.remove_on_done(&id));
+    }
+}
+
+#[corio::test]
+async fn a_callback_that_comes_after_the_outcome_was_taken_still_knows_how_it_ended() {
+    let mut cancelled = spawn(pending::<()>());
+    cancelled.cancel();
+    assert!((&mut cancelled).await.unwrap_err().is_cancelled());
+    let mut done = spawn(async { 3 });
+    assert_eq!((&mut done).await.unwrap(), 3);
+    let log = Log::default();
+    for task in [cancelled.task(), done.task()] {
+        let noted = Rc::clone(&log);
+        task.on_done(move |ended| noted.borrow_mut().push(ended.was_cancelled().to_string()));
+    }
+    some_turns().await;
+    assert_eq!(*log.borrow(), ["true", "false"]);
 }

@@ -554,3 +554,14 @@ pub fn aliases(sources: &[Source], page: &str, without: &[Excuse]) -> Vec<String
     }
     findings
 }
+
+/// Every one of the names stands on the page, in backticks: with its counterpart, or with the
+/// reason why it has none.
+pub fn answers(sources: &[Source], page: &str, names: &[&str]) -> Vec<String> {
+    let text = sources.iter().find(|source| source.path == page).map_or("", |it| &it.text);
+    let spans = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let said: BTreeSet<&str> = spans.flat_map(|span| span.split(|c| !is_name(c))).collect();
+    let is_missing = |name: &&&str| !said.contains(**name);
+    let missing = names.iter().filter(is_missing);
+    missing.map(|name| format!("{page}:1: `{name}` is not answered for; say what it is")).collect()
+}

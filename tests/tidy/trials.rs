@@ -263,3 +263,11 @@ fn names_of_another_library_lead_to_items() {
     let idle = "docs/NAMES.md:1: `gather` needs no excuse";
     check(aliases(&sources, "docs/NAMES.md", excused), &[idle]);
 }
+
+#[test]
+fn names_of_another_library_are_answered_for() {
+    let page = "`Lock.acquire(x)` is ours,\nand gather is `lost`.";
+    let sources = [Source::new("docs/NAMES.md", page)];
+    let lost = "docs/NAMES.md:1: `gather` is not answered for";
+    check(answers(&sources, "docs/NAMES.md", &["Lock", "acquire", "gather"]), &[lost]);
+}

@@ -2,7 +2,8 @@
 //!
 //! Each step is done many times in a batch, the two runtimes in turn, and the medians of the
 //! batches are compared: the figures are nanoseconds a step. Both runtimes do the same: an
-//! uncontended lock, a permit, an item through a bounded queue, a note to oneself, tasks.
+//! uncontended lock, a permit, an item through a bounded queue, a note to oneself, a value through
+//! a channel of its own, tasks.
 
 use std::fmt::Write as _;
 use std::future::Future;
@@ -10,7 +11,11 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// Batches of each step, on each runtime.
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 51;
+
+/// Steps of a batch, unless the argument says otherwise: so few that most batches are over before
+/// the kernel gives the CPU to somebody else.
+const STEPS_A_BATCH: usize = 10_000;
 
 /// Tasks of a group.
 const CROWD: usize = 1000;
@@ -25,9 +30,10 @@ struct Step {
 }
 
 fn main() {
-    let count = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(200_000);
+    let count =
+        std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(STEPS_A_BATCH);
     let mut table =
-        String::from("step                         corio ns   tokio ns   ratio   target\n");
+        String::from("step                            corio ns   tokio ns   ratio   target\n");
     for step in STEPS {
         let (mut corio, mut tokio) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -40,7 +46,7 @@ fn main() {
         let Step { name, target, .. } = step;
         writeln!(
             table,
-            "{name:<28} {corio:>8.1} {tokio:>10.1} {ratio:>7.2} {target:>8.2} {verdict}"
+            "{name:<31} {corio:>8.1} {tokio:>10.1} {ratio:>7.2} {target:>8.2} {verdict}"
         )
         .expect("a String takes everything");
     }
@@ -80,6 +86,12 @@ const STEPS: &[Step] = &[
     },
     Step { name: "queue: put and get", target: 0.5, corio: queue_corio, tokio: queue_tokio },
     Step { name: "notify and be notified", target: 0.5, corio: notify_corio, tokio: notify_tokio },
+    Step {
+        name: "oneshot: made, sent, received",
+        target: 0.5,
+        corio: oneshot_corio,
+        tokio: oneshot_tokio,
+    },
     Step { name: "spawn and join", target: 1.0, corio: spawn_corio, tokio: spawn_tokio },
     Step { name: "gather of 1,000, a task", target: 1.0, corio: gather_corio, tokio: gather_tokio },
     Step { name: "group of 1,000, a task", target: 1.0, corio: group_corio, tokio: group_tokio },
@@ -168,6 +180,28 @@ fn notify_tokio(count: usize) -> f64 {
         for _ in 0..count {
             notify.notify_one();
             notify.notified().await;
+        }
+        count
+    })
+}
+
+fn oneshot_corio(count: usize) -> f64 {
+    on_corio(async move {
+        for number in 0..count {
+            let (sender, receiver) = corio::sync::oneshot();
+            sender.send(number).expect("the receiver is there");
+            assert_eq!(receiver.await, Ok(number));
+        }
+        count
+    })
+}
+
+fn oneshot_tokio(count: usize) -> f64 {
+    on_tokio(async move {
+        for number in 0..count {
+            let (sender, receiver) = tokio::sync::oneshot::channel();
+            sender.send(number).expect("the receiver is there");
+            assert_eq!(receiver.await, Ok(number));
         }
         count
     })

@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 
 use futures_util::stream::Stream;
 
-use super::{Shared, TryRecvError};
+use super::{Shared, TryRecvError, poll_again};
 use crate::channel::blocking;
+use crate::channel::patience::Patience;
 use crate::channel::waiters::Wakes;
 
 /// Receives what the [`Sender`](super::Sender)s send, each one's values in its order.
@@ -21,11 +22,13 @@ pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The next position to take.
     head: u64,
+    patience: Patience,
 }
 
 impl<T> Receiver<T> {
     pub(super) fn new(shared: Arc<Shared<T>>) -> Receiver<T> {
-        Receiver { shared, head: 0 }
+        let patience = Patience::new(shared.capacity);
+        Receiver { shared, head: 0, patience }
     }
 
     /// Takes the next value without counting it.
@@ -47,6 +50,9 @@ impl<T> Receiver<T> {
 
     /// Takes what there is, up to `max`.
     fn take_many(&mut self, values: &mut Vec<T>, max: usize) -> usize {
+        if !self.shared.ring.is_published(self.head) {
+            return 0;
+        }
         let (from, length) = (self.head, values.len());
         // Room first: if that fails, nothing has been taken.
         values.reserve(max.min(self.len()));
@@ -62,9 +68,13 @@ impl<T> Receiver<T> {
     /// The next value, or `None` if none will come.
     #[inline]
     fn poll_one(&mut self, context: &Context<'_>) -> Poll<Option<T>> {
+        if self.patience.rests() {
+            return poll_again(context);
+        }
         loop {
             if let Some(value) = self.take() {
                 self.give_back(1);
+                self.patience.found(1);
                 return Poll::Ready(Some(value));
             }
             match self.poll_ready(context) {
@@ -75,8 +85,12 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Asks to be woken. Ready: there is a value after all, or (false) there will be none.
+    /// Looks again later, or asks to be woken. Ready: there is a value after all, or (false) there
+    /// will be none.
     fn poll_ready(&mut self, context: &Context<'_>) -> Poll<bool> {
+        if self.patience.goes_on() && !self.shared.is_closed() {
+            return poll_again(context);
+        }
         let shared = &*self.shared;
         let mut waker = Some(context.waker().clone());
         let mut wakes = Wakes::new();
@@ -126,10 +140,16 @@ impl<T> Receiver<T> {
             return 0;
         }
         poll_fn(|context| {
+            if self.patience.rests() {
+                return poll_again(context);
+            }
             loop {
                 match self.take_many(values, max) {
                     0 => {}
-                    count => return Poll::Ready(count),
+                    count => {
+                        self.patience.found(count);
+                        return Poll::Ready(count);
+                    }
                 }
                 match self.poll_ready(context) {
                     Poll::Ready(true) => {}

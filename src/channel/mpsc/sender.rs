@@ -47,7 +47,7 @@ impl<T> Sender<T> {
     }
 
     fn wait_for_permit(&self) -> Reserve<'_, T> {
-        Reserve { shared: &self.shared, waiter: Waiter::new() }
+        Reserve::new(&self.shared)
     }
 
     /// Sends a value if a place is free that nobody waits for.

@@ -19,7 +19,7 @@ use crate::executor::operation::Operation;
 use crate::executor::scope::Kind;
 use crate::executor::scoped::Scoped;
 use crate::executor::task::{AnyTask, Join, Phase, Task};
-use crate::executor::{BusyPoll, Config, Core, Unhandled};
+use crate::executor::{BusyPoll, Config, Core, Spawning, Unhandled};
 
 type Heard = Rc<RefCell<Vec<String>>>;
 
@@ -33,7 +33,7 @@ fn config(heard: &Heard) -> Config {
         seed: Some(1),
         grace: Duration::from_millis(20),
         linger: Duration::from_millis(20),
-        eager_tasks: false,
+        spawning: Spawning::default(),
         workers: WorkersConfig {
             count_max: 1,
             keep_alive: Duration::from_secs(1),

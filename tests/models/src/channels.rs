@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
 use crate::channel::mpsc::{Sender, mpsc};
-use crate::explore;
+use crate::{explore, explore_looking};
 
 /// A value whose drop is counted.
 struct Counted(Arc<AtomicUsize>);
@@ -23,7 +23,7 @@ impl Drop for Counted {
 /// would be a deadlock, which loom reports.
 #[test]
 fn a_receiver_that_waits_is_woken() {
-    explore(|| {
+    explore_looking(|| {
         let (sender, mut receiver) = mpsc(2);
         let thread = thread::spawn(move || {
             sender.try_send(1).unwrap();
@@ -39,7 +39,7 @@ fn a_receiver_that_waits_is_woken() {
 /// The count of what was taken against the wish for a permit; and a place that is written again.
 #[test]
 fn a_sender_that_waits_gets_the_place_and_its_memory() {
-    explore(|| {
+    explore_looking(|| {
         let (sender, mut receiver) = mpsc(1);
         let thread = thread::spawn(move || {
             block_on(async {
@@ -102,7 +102,7 @@ fn a_permit_is_used_late() {
 /// A wait that is dropped while it is being granted: the next in line must not sleep for ever.
 #[test]
 fn a_dropped_wait_passes_its_grant_on() {
-    explore(|| {
+    explore_looking(|| {
         let (sender, mut receiver) = mpsc(1);
         sender.try_send(Box::new(1)).unwrap();
         let (quitter, other) = (sender.clone(), sending(sender, 2));

@@ -22,7 +22,57 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
+/// Explores a model of a channel: with futures that ask to be woken at once, and with such as look
+/// again first.
+fn explore_looking(model: impl Fn() + Sync + Send + Clone + 'static) {
+    for looks in [0, 1] {
+        let model = model.clone();
+        explore(move || {
+            executor::LOOKS.set(looks);
+            model();
+        });
+    }
+}
+
+mod driver {
+    use std::cell::Cell;
+
+    std::thread_local! {
+        static TICKS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A clock that goes on when it is looked at. Loom runs all threads of a model on one.
+    pub(crate) fn ticks() -> u64 {
+        TICKS.set(TICKS.get() + 1);
+        TICKS.get()
+    }
+
+    pub(crate) fn ticks_per_micro() -> u64 {
+        1
+    }
+}
+
 mod executor {
+    use std::cell::Cell;
+
+    std::thread_local! {
+        pub(crate) static LOOKS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Allowance {
+        pub(crate) ticks: u64,
+        pub(crate) adaptive: bool,
+    }
+
+    pub(crate) struct Core;
+
+    impl Core {
+        pub(crate) fn allowance() -> Option<Allowance> {
+            Some(Allowance { ticks: LOOKS.get(), adaptive: false })
+        }
+    }
+
     pub(crate) mod inbox {
         include!(concat!(env!("OUT_DIR"), "/executor_inbox.rs"));
     }
@@ -35,6 +85,10 @@ mod executor {
 mod channel {
     pub(crate) mod waiters {
         include!(concat!(env!("OUT_DIR"), "/channel_waiters.rs"));
+    }
+
+    pub(crate) mod patience {
+        include!(concat!(env!("OUT_DIR"), "/channel_patience.rs"));
     }
 
     pub(crate) mod ring {
