@@ -9,6 +9,8 @@ mod child;
 mod datagrams;
 #[path = "resources/descriptors.rs"]
 mod descriptors;
+#[path = "resources/frames.rs"]
+mod frames;
 #[path = "resources/pipes.rs"]
 mod pipes;
 #[path = "resources/processes.rs"]

@@ -104,6 +104,35 @@ impl Address {
     }
 }
 
+/// The names of a host and of a service for an address, as the system's resolver knows them; it may
+/// ask others, and block.
+pub(crate) fn name_of(address: &SocketAddr) -> io::Result<(String, String)> {
+    let address = Address::from(address);
+    let (mut host, mut service) = ([0u8; 1025], [0u8; 32]);
+    // SAFETY: [plain-call] the address and both rooms are valid for the lengths passed with them.
+    let failed = unsafe {
+        libc::getnameinfo(
+            address.as_ptr(),
+            address.length(),
+            host.as_mut_ptr().cast(),
+            host.len() as libc::socklen_t,
+            service.as_mut_ptr().cast(),
+            service.len() as libc::socklen_t,
+            libc::NI_NAMEREQD,
+        )
+    };
+    if failed != 0 {
+        let kind =
+            if failed == libc::EAI_NONAME { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
+        return Err(io::Error::new(kind, format!("the resolver has no name (error {failed})")));
+    }
+    let text = |room: &[u8]| {
+        let end = room.iter().position(|byte| *byte == 0).unwrap_or(room.len());
+        String::from_utf8_lossy(&room[..end]).into_owned()
+    };
+    Ok((text(&host), text(&service)))
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.as_bytes()).finish()

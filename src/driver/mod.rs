@@ -52,7 +52,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, name_of};
 pub(crate) use bell::{Bell, open_signals, read_signal};
 pub use buffers::Chunk;
 pub(crate) use buffers::{BufferConfig, Pool, Pools};

@@ -10,7 +10,9 @@
 
 mod async_fd;
 mod close;
+mod copy;
 mod error;
+mod framed;
 mod inbox;
 mod lines;
 #[macro_use]
@@ -28,7 +30,9 @@ mod writing;
 pub use crate::driver::{Chunk, Segment};
 pub use async_fd::{AsyncFd, ReadyGuard, TryIoError};
 pub use close::Closed;
+pub use copy::copy_bidirectional;
 pub use error::{IncompleteRead, LimitOverrun};
+pub use framed::{Decoder, Encoder, Framed, LengthCodec, LinesCodec};
 pub use lines::Lines;
 pub(crate) use moving::{Detach, Luggage};
 pub use pipe::{PipeReader, PipeWriter, pipe, stderr, stdin, stdout};

@@ -23,7 +23,7 @@ pub use connect::{Connect, connect, connect_any};
 pub use detached::DetachedTcpStream;
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use listener::TcpListener;
-pub use names::lookup_host;
+pub use names::{lookup_host, reverse_lookup};
 pub use options::ListenOptions;
 pub use server::{ConnectionEnd, ServeOptions, Server, ShutdownReport, Stage, serve};
 pub use tcp::TcpStream;
