@@ -52,6 +52,16 @@ impl AnyDriver {
         address: Option<&Address>,
         segment_bytes: Option<u16>,
     ) -> io::Result<()> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let Some(segment_bytes) = segment_bytes else {
+            // Without a header, which the kernel would have to copy in.
+            let (name, length) =
+                address.map_or((std::ptr::null(), 0), |it| (it.as_ptr(), it.length()));
+            let (first, count) = (bytes.as_ptr().cast(), bytes.len());
+            // SAFETY: [plain-call] bytes and address are valid for their lengths.
+            let sent = unsafe { libc::sendto(fd, first, count, flags, name, length) };
+            return check(sent as i32).map(drop);
+        };
         // SAFETY: [plain-data] msghdr is integers and pointers; all zeroes is a value of it.
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
         let mut piece =
@@ -61,12 +71,9 @@ impl AnyDriver {
             header.msg_name = address.as_ptr().cast_mut().cast();
             header.msg_namelen = address.length();
         }
-        let mut control = segment_bytes.map(cutting).unwrap_or_default();
-        if !control.is_empty() {
-            header.msg_control = control.as_mut_ptr().cast();
-            header.msg_controllen = control.len();
-        }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        let mut control = cutting(segment_bytes);
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = control.len();
         // SAFETY: [plain-call] the header points to memory that is valid through the call.
         check(unsafe { libc::sendmsg(fd, &raw const header, flags) } as i32).map(drop)
     }

@@ -34,7 +34,7 @@ pub(super) const LIMIT_DEFAULT: usize = 1024;
 const HIGH_WATER_BYTES: usize = 1 << 20;
 
 /// Datagrams that lie in buffers of the pool; more are copied out of them.
-const SHARE_BUFFERS: usize = 32;
+const SHARE_BUFFERS: usize = 128;
 
 /// The largest datagram, for a receive into memory of its own.
 const LARGEST_BYTES: usize = 64 << 10;
