@@ -63,8 +63,10 @@ pub mod sync;
 pub mod queue;
 
 pub mod fs;
+#[macro_use]
 pub mod io;
 pub mod net;
+pub mod process;
 pub mod signal;
 
 pub mod channel;

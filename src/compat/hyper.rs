@@ -37,7 +37,8 @@ use hyper::rt::{self, ReadBufCursor};
 use send_wrapper::SendWrapper;
 
 use super::{OnItsCore, poll_read_into, poll_write_slices};
-use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, WriteHalf};
+use crate::io::{PipeReader, PipeWriter};
+use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UnixStream, WriteHalf, unix};
 use crate::task::spawn;
 use crate::time::{self, sleep};
 
@@ -98,6 +99,14 @@ reader!(OwnedReadHalf);
 writer!(TcpStream);
 writer!(WriteHalf<'_>);
 writer!(OwnedWriteHalf);
+reader!(UnixStream);
+reader!(unix::ReadHalf<'_>);
+reader!(unix::OwnedReadHalf);
+writer!(UnixStream);
+writer!(unix::WriteHalf<'_>);
+writer!(unix::OwnedWriteHalf);
+reader!(PipeReader);
+writer!(PipeWriter);
 
 impl<S: rt::Read + Unpin> rt::Read for OnItsCore<S> {
     fn poll_read(

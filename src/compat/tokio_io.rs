@@ -8,7 +8,8 @@ use futures_util::io::AsyncWrite as _;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{poll_read_into, poll_write_slices};
-use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, WriteHalf};
+use crate::io::{PipeReader, PipeWriter};
+use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UnixStream, WriteHalf, unix};
 
 macro_rules! reader {
     ($type:ty) => {
@@ -80,3 +81,11 @@ reader!(OwnedReadHalf);
 writer!(TcpStream);
 writer!(WriteHalf<'_>);
 writer!(OwnedWriteHalf);
+reader!(UnixStream);
+reader!(unix::ReadHalf<'_>);
+reader!(unix::OwnedReadHalf);
+writer!(UnixStream);
+writer!(unix::WriteHalf<'_>);
+writer!(unix::OwnedWriteHalf);
+reader!(PipeReader);
+writer!(PipeWriter);

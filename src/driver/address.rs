@@ -1,9 +1,17 @@
 //! Socket addresses as the kernel reads them.
 #![allow(unsafe_code)] // Reading a sockaddr that the kernel filled in.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net as unix;
+
+/// Where the name of a Unix socket begins: behind the family.
+const NAME_OFFSET: usize = mem::size_of::<libc::sa_family_t>();
 
 /// A `sockaddr` of any family with its length. Lives in a slot's payload during a connect.
 pub(crate) struct Address {
@@ -35,12 +43,43 @@ impl Address {
         &mut self.length
     }
 
+    /// As far as the kernel filled it.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        let length = (self.length as usize).min(mem::size_of::<libc::sockaddr_storage>());
+        // SAFETY: [plain-data] the storage is integers without padding, all of it initialised.
+        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), length) }
+    }
+
+    /// An address that lies in these bytes.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Address {
+        let mut made = Address::empty();
+        let length = bytes.len().min(mem::size_of::<libc::sockaddr_storage>());
+        let place = (&raw mut made.storage).cast::<u8>();
+        // SAFETY: [plain-data] the storage is integers, has the room, and overlaps no borrow.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, length) };
+        made.length = length as libc::socklen_t;
+        made
+    }
+
+    /// The name of a Unix socket in it.
+    pub(crate) fn to_unix_addr(&self) -> io::Result<unix::SocketAddr> {
+        let name = self.as_bytes().get(NAME_OFFSET..).unwrap_or_default();
+        match name {
+            [] => unix::SocketAddr::from_pathname(""),
+            [0, name @ ..] => unix::SocketAddr::from_abstract_name(name),
+            name => {
+                let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+                unix::SocketAddr::from_pathname(OsStr::from_bytes(&name[..end]))
+            }
+        }
+    }
+
     pub(super) fn family(&self) -> i32 {
         i32::from(self.storage.ss_family)
     }
 
     /// The Internet address in it.
-    pub(super) fn to_socket_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn to_socket_addr(&self) -> io::Result<SocketAddr> {
         match self.family() {
             libc::AF_INET => {
                 // SAFETY: [plain-data] the family says that a sockaddr_in is stored, which is
@@ -62,6 +101,57 @@ impl Address {
                 format!("the socket's address is of family {family}, not an Internet address"),
             )),
         }
+    }
+}
+
+/// The names of a host and of a service for an address, as the system's resolver knows them; it may
+/// ask others, and block.
+pub(crate) fn name_of(address: &SocketAddr) -> io::Result<(String, String)> {
+    let address = Address::from(address);
+    let (mut host, mut service) = ([0u8; 1025], [0u8; 32]);
+    // SAFETY: [plain-call] the address and both rooms are valid for the lengths passed with them.
+    let failed = unsafe {
+        libc::getnameinfo(
+            address.as_ptr(),
+            address.length(),
+            host.as_mut_ptr().cast(),
+            host.len() as libc::socklen_t,
+            service.as_mut_ptr().cast(),
+            service.len() as libc::socklen_t,
+            libc::NI_NAMEREQD,
+        )
+    };
+    if failed != 0 {
+        let kind =
+            if failed == libc::EAI_NONAME { io::ErrorKind::NotFound } else { io::ErrorKind::Other };
+        return Err(io::Error::new(kind, format!("the resolver has no name (error {failed})")));
+    }
+    let text = |room: &[u8]| {
+        let end = room.iter().position(|byte| *byte == 0).unwrap_or(room.len());
+        String::from_utf8_lossy(&room[..end]).into_owned()
+    };
+    Ok((text(&host), text(&service)))
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.as_bytes()).finish()
+    }
+}
+
+impl From<&unix::SocketAddr> for Address {
+    fn from(address: &unix::SocketAddr) -> Address {
+        let mut bytes = vec![0; NAME_OFFSET];
+        let family = libc::AF_UNIX as libc::sa_family_t;
+        bytes[..NAME_OFFSET].copy_from_slice(&family.to_ne_bytes());
+        if let Some(path) = address.as_pathname() {
+            bytes.extend(path.as_os_str().as_bytes());
+            bytes.push(0);
+        } else if let Some(name) = address.as_abstract_name() {
+            bytes.push(0);
+            bytes.extend(name);
+        }
+        Address::from_bytes(&bytes)
     }
 }
 
@@ -89,5 +179,22 @@ impl From<&SocketAddr> for Address {
             }
         }
         made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_unix_sockets_come_back_as_they_were() {
+        let path = unix::SocketAddr::from_pathname("/tmp/some name").unwrap();
+        let back = Address::from(&path).to_unix_addr().unwrap();
+        assert_eq!(back.as_pathname(), path.as_pathname());
+        let name = unix::SocketAddr::from_abstract_name(b"a\0b").unwrap();
+        let back = Address::from(&name).to_unix_addr().unwrap();
+        assert_eq!(back.as_abstract_name(), Some(&b"a\0b"[..]));
+        let none = Address::from_bytes(&(libc::AF_UNIX as u16).to_ne_bytes());
+        assert!(none.to_unix_addr().unwrap().is_unnamed());
     }
 }

@@ -4,9 +4,13 @@
 use std::io;
 use std::mem;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::refusal::explain_shortage;
 use super::socket::check;
+
+/// Signals that were ever blocked since somebody listened to them, one bit each.
+static BLOCKED: AtomicU64 = AtomicU64::new(0);
 
 /// An eventfd that other threads ring to wake a sleeping core.
 ///
@@ -44,8 +48,9 @@ impl Bell {
     }
 }
 
-/// A descriptor from which the named signals are read; they are blocked for this thread.
-pub(crate) fn open_signals(numbers: &[i32]) -> io::Result<RawFd> {
+/// A descriptor from which the named signals are read, or the known one, which told of others; they
+/// are blocked for this thread.
+pub(crate) fn open_signals(known: Option<RawFd>, numbers: &[i32]) -> io::Result<RawFd> {
     // SAFETY: [plain-data] a sigset_t is integers; all zeroes is a value of it.
     let mut set: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: [plain-call] the set is valid.
@@ -60,9 +65,34 @@ pub(crate) fn open_signals(numbers: &[i32]) -> io::Result<RawFd> {
     if blocked != 0 {
         return Err(io::Error::from_raw_os_error(blocked));
     }
+    let bits = numbers.iter().fold(0, |bits, number| bits | 1u64 << number);
+    BLOCKED.fetch_or(bits, Ordering::Relaxed);
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
     // SAFETY: [plain-call] the set is valid.
-    check(unsafe { libc::signalfd(-1, &raw const set, flags) })
+    check(unsafe { libc::signalfd(known.unwrap_or(-1), &raw const set, flags) })
+}
+
+/// Whether signals were blocked since somebody listens to them.
+pub(super) fn blocks_signals() -> bool {
+    BLOCKED.load(Ordering::Relaxed) != 0
+}
+
+/// Unblocks what was blocked here: in a child, which has nobody who listens. It calls nothing that
+/// a child may not call between fork and exec.
+pub(super) fn unblock_signals() -> io::Result<()> {
+    // SAFETY: [plain-data] a sigset_t is integers; all zeroes is a value of it.
+    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+    let blocked = BLOCKED.load(Ordering::Relaxed);
+    for number in (1..u64::BITS as i32).filter(|number| blocked & 1 << number != 0) {
+        // SAFETY: [plain-call] the set is valid; a bad number is an error.
+        check(unsafe { libc::sigaddset(&raw mut set, number) })?;
+    }
+    let unblock = libc::SIG_UNBLOCK;
+    // SAFETY: [plain-call] the set is valid, and the old mask is not asked for.
+    match unsafe { libc::pthread_sigmask(unblock, &raw const set, std::ptr::null_mut()) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// The next pending signal's number, if there is one.

@@ -22,7 +22,7 @@
 //! exactly one chunk (nobody else may).
 #![allow(unsafe_code)] // Memory that the kernel writes, and the ring shared with it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::ops::Deref;
@@ -44,6 +44,15 @@ const LITTLE_PART: usize = 4;
 
 /// Ids of the large group carry this bit, so that a completion's buffer id names its pool.
 const LARGE_BIT: u16 = 1 << 14;
+
+/// The same for the group of datagrams.
+const DATAGRAM_BIT: u16 = 1 << 15;
+
+/// The largest datagram with what is written before it. Only pages that were written to are memory.
+const DATAGRAM_BYTES: usize = 68 << 10;
+
+/// Buffers for datagrams: at first, and at most.
+const DATAGRAM_COUNTS: (u16, u16) = (16, 256);
 
 /// The sizes of a core's pools.
 #[derive(Clone, Copy, Debug)]
@@ -244,6 +253,7 @@ impl Pool {
         let tag = match self.group {
             Group::Small => 0,
             Group::Large => LARGE_BIT,
+            Group::Datagram => DATAGRAM_BIT,
         };
         if let Some(ring) = &*self.ring.borrow() {
             ring.offer(self.address(id), self.size_bytes, id | tag);
@@ -305,10 +315,12 @@ impl Pool {
     }
 }
 
-/// The two pools of a core.
+/// The pools of a core.
 pub(crate) struct Pools {
     pub(crate) small: Rc<Pool>,
     pub(crate) large: Rc<Pool>,
+    /// Made for the first socket of datagrams; `None` in it if the kernel would not have it.
+    datagrams: OnceCell<Option<Rc<Pool>>>,
 }
 
 impl Pools {
@@ -316,20 +328,46 @@ impl Pools {
         let small =
             Pool::new(Group::Small, config.size_bytes, config.initial_count, config.count_max)?;
         let large = Pool::new(Group::Large, config.large_size_bytes, 16, config.large_count_max)?;
-        Ok(Pools { small, large })
+        Ok(Pools { small, large, datagrams: OnceCell::new() })
     }
 
     pub(crate) fn pool(&self, group: Group) -> &Rc<Pool> {
         match group {
             Group::Small => &self.small,
             Group::Large => &self.large,
+            Group::Datagram => {
+                self.datagrams().expect("a datagram's buffer is of the pool that was offered")
+            }
         }
+    }
+
+    /// The pool for datagrams, if it was made.
+    pub(crate) fn datagrams(&self) -> Option<&Rc<Pool>> {
+        self.datagrams.get()?.as_ref()
+    }
+
+    /// Makes the pool for datagrams if there is none yet, and has the driver offer it.
+    pub(super) fn offer_datagrams(&self, offer: impl FnOnce(&Pool) -> io::Result<()>) {
+        self.datagrams.get_or_init(|| {
+            let (initial, max) = DATAGRAM_COUNTS;
+            let pool = Pool::new(Group::Datagram, DATAGRAM_BYTES, initial, max).ok()?;
+            if offer(&pool).is_err() {
+                pool.drop_ring();
+                return None;
+            }
+            pool.start();
+            Some(pool)
+        });
     }
 
     /// The chunk for a buffer that a completion named.
     pub(super) fn take(&self, tagged_id: u16, length: usize) -> Chunk {
-        let group = if tagged_id & LARGE_BIT == 0 { Group::Small } else { Group::Large };
-        self.pool(group).take(tagged_id & !LARGE_BIT, length)
+        let group = match tagged_id {
+            id if id & DATAGRAM_BIT != 0 => Group::Datagram,
+            id if id & LARGE_BIT != 0 => Group::Large,
+            _ => Group::Small,
+        };
+        self.pool(group).take(tagged_id & !(LARGE_BIT | DATAGRAM_BIT), length)
     }
 }
 

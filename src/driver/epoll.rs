@@ -26,12 +26,18 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use super::handing::set_nonblocking;
-use super::socket::{check, pending_error, send_now};
+use super::attempt::{
+    accept, connect, pipe_read, pipe_write, poll, receive_into, receive_message, would_block,
+};
+use super::message::receive_laid_out;
+use super::socket::{check, send_now};
 use super::{Completion, DriverStats, Group, Op, Payload, Pools, Token, Wait, now_ns};
 
 /// Events taken in one call.
 const EVENTS_MAX: usize = 256;
+
+/// Datagrams that one socket takes in a turn: each is small, unlike a stream's buffer.
+const DATAGRAMS_MAX: usize = 32;
 
 /// The two directions of a descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -237,6 +243,7 @@ impl Epoll {
     }
 
     fn try_lane(&mut self, fd: RawFd, direction: Direction) {
+        let mut datagrams = 0;
         while self.lane(fd, direction).ready {
             let Some(mut pending) = self.lane(fd, direction).queue.pop_front() else { return };
             match self.try_one(&mut pending) {
@@ -250,10 +257,15 @@ impl Epoll {
                 }
                 Tried::Done(completion) if completion.more => {
                     self.done.push_back(completion);
+                    let is_datagram = matches!(pending.op, Op::ReceiveDatagrams { .. });
                     let waits_for_edges = matches!(pending.op, Op::Poll { .. });
                     self.lane(fd, direction).queue.push_front(pending);
                     if waits_for_edges && self.register(fd).is_ok() {
                         self.lane(fd, direction).ready = false;
+                    }
+                    datagrams += usize::from(is_datagram);
+                    if is_datagram && datagrams < DATAGRAMS_MAX {
+                        continue;
                     }
                     // Its next round is the next turn's.
                     return self.list(fd, direction);
@@ -297,46 +309,53 @@ impl Epoll {
     }
 
     fn try_one(&mut self, pending: &mut Pending) -> Tried {
-        match pending.op {
-            Op::Accept { fd, multishot } => simple(pending.token, accept(fd), multishot),
-            Op::Connect { fd } => {
-                // SAFETY: [slot-keeps-memory] the operation has not completed.
-                let payload = unsafe { &mut *pending.payload };
-                let result = connect(fd, payload, pending.begun);
-                pending.begun = true;
-                simple(pending.token, result, false)
+        let token = pending.token;
+        let result = match pending.op {
+            Op::Accept { fd, multishot } => return simple(token, accept(fd), multishot),
+            Op::Poll { fd, multishot } => {
+                return simple(token, poll(fd, libc::POLLIN), multishot);
             }
             Op::Receive { fd, group, multishot } => {
-                self.receive(pending.token, fd, group, multishot)
+                return self.receive(token, fd, group, multishot, receive_into);
             }
-            Op::ReceiveInto { fd } => {
+            Op::ReceiveDatagrams { fd } => {
+                return self.receive(token, fd, Group::Datagram, true, receive_laid_out);
+            }
+            Op::PipeRead { fd, group } => {
+                return self.receive(token, fd, group, false, pipe_read);
+            }
+            Op::Send { fd } => return self.send(pending, fd),
+            Op::PollOut { fd } => poll(fd, libc::POLLOUT),
+            #[cfg(test)]
+            Op::Nop => 0,
+            op => {
                 // SAFETY: [slot-keeps-memory] the operation has not completed.
                 let payload = unsafe { &mut *pending.payload };
-                let Payload::Buffer(buffer) = payload else {
-                    unreachable!("a receive into memory has a buffer for its payload")
-                };
-                let result = receive_into(fd, buffer.as_mut_ptr(), buffer.capacity());
-                simple(pending.token, result, false)
+                let is_first = !std::mem::replace(&mut pending.begun, true);
+                try_with_payload(op, payload, is_first)
             }
-            Op::Send { fd } => self.send(pending, fd),
-            Op::Poll { fd, multishot } => simple(pending.token, poll(fd), multishot),
-            Op::File(_) => unreachable!("it has no place here"),
-            #[cfg(test)]
-            Op::Nop => simple(pending.token, 0, false),
-        }
+        };
+        simple(token, result, false)
     }
 
-    fn receive(&mut self, token: Token, fd: RawFd, group: Group, multishot: bool) -> Tried {
+    fn receive(
+        &mut self,
+        token: Token,
+        fd: RawFd,
+        group: Group,
+        multishot: bool,
+        receive: fn(RawFd, *mut u8, usize) -> i32,
+    ) -> Tried {
         let Some(mut chunk) = self.pools.pool(group).take_listed() else {
             // As the ring has it, also for a multishot.
             return simple(token, -libc::ENOBUFS, false);
         };
         let (place, room) = chunk.room();
-        match receive_into(fd, place, room) {
+        match receive(fd, place, room) {
             length if length > 0 => {
                 chunk.truncate(length as usize);
                 let all_there_was = (length as usize) < room && !self.record(fd).hung_up;
-                if all_there_was {
+                if all_there_was && group != Group::Datagram {
                     // The next byte makes an edge of its own; asking for it would only block.
                     self.lane(fd, Direction::In).ready = false;
                     if self.register(fd).is_err() {
@@ -484,8 +503,29 @@ fn place(op: Op) -> Option<(RawFd, Direction)> {
         Op::Accept { fd, .. }
         | Op::Receive { fd, .. }
         | Op::ReceiveInto { fd }
+        | Op::ReceiveMessage { fd }
+        | Op::ReceiveDatagrams { fd }
+        | Op::PipeRead { fd, .. }
+        | Op::PipeReadInto { fd }
         | Op::Poll { fd, .. } => Some((fd, Direction::In)),
-        Op::Connect { fd } | Op::Send { fd } => Some((fd, Direction::Out)),
+        Op::Connect { fd } | Op::Send { fd } | Op::PipeWrite { fd } | Op::PollOut { fd } => {
+            Some((fd, Direction::Out))
+        }
+    }
+}
+
+fn try_with_payload(op: Op, payload: &mut Payload, is_first: bool) -> i32 {
+    match (op, payload) {
+        (Op::Connect { fd }, payload) => connect(fd, payload, !is_first),
+        (Op::ReceiveInto { fd }, Payload::Buffer(buffer)) => {
+            receive_into(fd, buffer.as_mut_ptr(), buffer.capacity())
+        }
+        (Op::PipeReadInto { fd }, Payload::Buffer(buffer)) => {
+            pipe_read(fd, buffer.as_mut_ptr(), buffer.capacity())
+        }
+        (Op::ReceiveMessage { fd }, payload) => receive_message(fd, payload),
+        (Op::PipeWrite { fd }, payload) => pipe_write(fd, payload),
+        (op, _) => unreachable!("{op:?} was pushed without the payload it needs"),
     }
 }
 
@@ -496,60 +536,6 @@ fn simple(token: Token, result: i32, multishot: bool) -> Tried {
     }
     let more = multishot && result >= 0;
     Tried::Done(Completion { token, result, more, chunk: None })
-}
-
-fn would_block(error: i32) -> bool {
-    error == libc::EAGAIN || error == libc::EINTR
-}
-
-fn last_error() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
-}
-
-/// A result as the ring would give it.
-fn result_of(answer: i32) -> i32 {
-    if answer >= 0 { answer } else { -last_error() }
-}
-
-fn accept(fd: RawFd) -> i32 {
-    let _ = set_nonblocking(&fd, true);
-    let (name, length) = (std::ptr::null_mut(), std::ptr::null_mut());
-    // SAFETY: [plain-call] the peer's address is not asked for.
-    result_of(unsafe { libc::accept4(fd, name, length, libc::SOCK_CLOEXEC) })
-}
-
-fn connect(fd: RawFd, payload: &mut Payload, begun: bool) -> i32 {
-    if begun {
-        return pending_error(fd);
-    }
-    let Payload::Address(address) = payload else {
-        unreachable!("a connect has an address for its payload")
-    };
-    if let Err(error) = set_nonblocking(&fd, true) {
-        return -error.raw_os_error().unwrap_or(libc::EIO);
-    }
-    // SAFETY: [slot-keeps-memory] the address is valid for its length.
-    match result_of(unsafe { libc::connect(fd, address.as_ptr(), address.length()) }) {
-        error if error == -libc::EINPROGRESS => -libc::EAGAIN,
-        result => result,
-    }
-}
-
-fn receive_into(fd: RawFd, place: *mut u8, room: usize) -> i32 {
-    // SAFETY: [slot-keeps-memory] the place is a payload's or a lent buffer's, valid for the room.
-    let length = unsafe { libc::recv(fd, place.cast(), room, libc::MSG_DONTWAIT) };
-    result_of(length as i32)
-}
-
-/// Whether a descriptor is readable now.
-fn poll(fd: RawFd) -> i32 {
-    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    // SAFETY: [plain-call] one entry is passed.
-    match result_of(unsafe { libc::poll(&raw mut entry, 1, 0) }) {
-        0 => -libc::EAGAIN,
-        count if count > 0 => i32::from(entry.revents),
-        error => error,
-    }
 }
 
 #[cfg(test)]

@@ -19,19 +19,25 @@
 //! asked of the driver too, so that a simulation can answer it.
 
 mod address;
+mod attempt;
 mod bell;
 mod buffers;
 mod choice;
 mod clock;
 mod cpus;
+mod datagram;
 mod environment;
 mod epoll;
 mod features;
 mod files;
 pub(crate) mod handing;
+mod local;
+mod message;
 mod payload;
+mod pipe;
 mod prefetch;
 mod probe;
+mod process;
 mod refusal;
 mod socket;
 mod topology;
@@ -48,7 +54,7 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::Waker;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, name_of};
 pub(crate) use bell::{Bell, open_signals, read_signal};
 pub use buffers::Chunk;
 pub(crate) use buffers::{BufferConfig, Pool, Pools};
@@ -56,6 +62,7 @@ pub use choice::Driver;
 pub(crate) use choice::{choose, once_a_process, with_driver};
 pub(crate) use clock::{now_ns, ticks, ticks_per_micro, wall_seed};
 pub(crate) use cpus::CpuSet;
+pub(crate) use datagram::DatagramOption;
 pub use environment::{Container, Environment, Limit};
 use epoll::Epoll;
 pub use features::{Feature, FeatureState, Features};
@@ -65,8 +72,12 @@ pub(crate) use files::{
     RawEntry, Status, StatusFlags, StatusPlace, entries, is_about_links, is_cancelled, is_no_copy,
     is_without_positions, kind, memory_of,
 };
+pub use local::Credentials;
+pub(crate) use local::LocalKind;
+pub(crate) use message::{DESCRIPTORS_MAX, Message, Received, parse_datagram};
 pub use payload::Segment;
 pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
+pub(crate) use pipe::Inherited;
 pub(crate) use prefetch::prefetch;
 pub use probe::{Capability, Found, KnownBug, Prober};
 pub use refusal::{Cause, Cure, Refusal};
@@ -133,6 +144,8 @@ impl Token {
 pub(crate) enum Group {
     Small,
     Large,
+    /// For datagrams of any size, with what is written before them.
+    Datagram,
 }
 
 /// An operation as plain data. Memory it needs is in the [`Payload`] that is pushed with it.
@@ -151,10 +164,23 @@ pub(crate) enum Op {
     ReceiveInto { fd: RawFd },
     /// Payload [`Payload::Segment`] or [`Payload::Batch`]; completes when all is sent or on error.
     Send { fd: RawFd },
+    /// Payload [`Payload::Message`]: one message with its address and its descriptors.
+    ReceiveMessage { fd: RawFd },
+    /// Payload [`Payload::Message`], which says the layout; each completion brings a [`Chunk`] for
+    /// [`parse_datagram`].
+    ReceiveDatagrams { fd: RawFd },
+    /// As read(2), for what is no socket; payload none; the completion brings a [`Chunk`].
+    PipeRead { fd: RawFd, group: Group },
+    /// The same with [`Payload::Buffer`].
+    PipeReadInto { fd: RawFd },
+    /// As write(2) or writev(2); payload as of a send, and may write less of it.
+    PipeWrite { fd: RawFd },
     /// Payload none; completes when the descriptor is readable.
     Poll { fd: RawFd, multishot: bool },
     /// See there.
     File(FileOp),
+    /// Payload none; completes when the descriptor is writable.
+    PollOut { fd: RawFd },
 }
 
 /// What came back of an operation.
@@ -368,13 +394,32 @@ impl AnyDriver {
         }
     }
 
+    /// Has buffers for datagrams offered; where that fails, datagrams come without.
+    pub(crate) fn offer_datagrams(&mut self, pools: &Pools) {
+        match self {
+            AnyDriver::Uring(uring, _) => pools.offer_datagrams(|pool| uring.offer_datagrams(pool)),
+            AnyDriver::Epoll(..) => pools.offer_datagrams(|pool| {
+                pool.serve_from_list();
+                Ok(())
+            }),
+            #[cfg(test)]
+            AnyDriver::Fake(_) => {}
+            AnyDriver::Closed => {}
+        }
+    }
+
+    /// The descriptor number now stands for another file.
+    fn forget(&mut self, fd: RawFd) {
+        if let AnyDriver::Epoll(epoll, _) = self {
+            epoll.forget(fd);
+        }
+    }
+
     /// Closes a descriptor, as the last act of the last holder of an [`Fd`].
     fn close(&mut self, fd: RawFd) {
         // Closing a socket never blocks, and costs less as a plain call than a submission with its
         // completion.
-        if let AnyDriver::Epoll(epoll, _) = self {
-            epoll.forget(fd);
-        }
+        self.forget(fd);
         socket::close(fd);
     }
 }

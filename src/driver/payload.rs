@@ -10,7 +10,8 @@ use std::os::fd::OwnedFd;
 use bytes::{Buf, Bytes};
 
 use super::files::{Memories, Memory, Paths, StatusPlace};
-use super::{Address, Chunk};
+use super::message::passing;
+use super::{Address, Chunk, Message};
 
 /// Fewer bytes than this are not worth a segment of their own.
 const LITTLE_BYTES: usize = 256;
@@ -39,6 +40,8 @@ pub(crate) enum Payload {
     Memories(Box<Memories>),
     /// A descriptor that is to be closed.
     Descriptor(OwnedFd),
+    /// Bytes with an address, or with what goes beside them.
+    Message(Box<Message>),
 }
 
 impl Payload {
@@ -51,13 +54,23 @@ impl Payload {
         }
     }
 
-    /// The pieces of a batch behind its first `skip` bytes.
+    /// The control messages that go with the first byte.
+    pub(super) fn control(&self) -> Vec<u8> {
+        match self {
+            Payload::Batch(batch) => batch.passed(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The pieces of a send behind its first `skip` bytes.
     pub(super) fn pieces_from(&self, skip: usize) -> Vec<libc::iovec> {
-        let Payload::Batch(batch) = self else {
-            unreachable!("a send has a segment or a batch for its payload")
+        let segments = match self {
+            Payload::Segment(segment) => std::slice::from_ref(segment),
+            Payload::Batch(batch) => &batch.segments[..],
+            _ => unreachable!("a send has a segment or a batch for its payload"),
         };
         let mut skip = skip;
-        let rests = batch.segments.iter().map(|segment| {
+        let rests = segments.iter().map(|segment| {
             let bytes = segment.as_slice();
             let skipped = skip.min(bytes.len());
             skip -= skipped;
@@ -111,9 +124,25 @@ enum Kind {
         bytes: Vec<u8>,
         start: usize,
     },
+    /// As above, with descriptors that go with the first byte.
+    Passing {
+        bytes: Vec<u8>,
+        start: usize,
+        descriptors: Vec<OwnedFd>,
+    },
 }
 
 impl Segment {
+    /// Bytes, at least one, with descriptors that go with the first.
+    pub(crate) fn passing(bytes: Vec<u8>, descriptors: Vec<OwnedFd>) -> Segment {
+        Segment(Kind::Passing { bytes, start: 0, descriptors })
+    }
+
+    /// Whether it has to leave in a send of its own.
+    pub(crate) fn leaves_alone(&self) -> bool {
+        matches!(&self.0, Kind::Passing { .. })
+    }
+
     /// An empty one with room, for small writes to be joined into.
     pub(crate) fn with_capacity(capacity: usize) -> Segment {
         Segment(Kind::Vec { bytes: Vec::with_capacity(capacity), start: 0 })
@@ -124,7 +153,7 @@ impl Segment {
         match &self.0 {
             Kind::Chunk(chunk) => chunk,
             Kind::Bytes(bytes) => bytes,
-            Kind::Vec { bytes, start } => &bytes[*start..],
+            Kind::Vec { bytes, start } | Kind::Passing { bytes, start, .. } => &bytes[*start..],
         }
     }
 
@@ -137,6 +166,7 @@ impl Segment {
         match &self.0 {
             Kind::Chunk(chunk) => chunk.is_little(),
             Kind::Bytes(_) | Kind::Vec { .. } => self.len() < LITTLE_BYTES,
+            Kind::Passing { .. } => false,
         }
     }
 
@@ -157,7 +187,9 @@ impl Segment {
         match self.0 {
             Kind::Chunk(chunk) => Bytes::from(chunk.to_vec()),
             Kind::Bytes(bytes) => bytes,
-            Kind::Vec { bytes, start } => Bytes::from(bytes).slice(start..),
+            Kind::Vec { bytes, start } | Kind::Passing { bytes, start, .. } => {
+                Bytes::from(bytes).slice(start..)
+            }
         }
     }
 
@@ -167,6 +199,12 @@ impl Segment {
             Kind::Chunk(chunk) => chunk.advance(count),
             Kind::Bytes(bytes) => bytes.advance(count),
             Kind::Vec { start, .. } => *start += count,
+            Kind::Passing { start, descriptors, .. } => {
+                *start += count;
+                if count > 0 {
+                    descriptors.clear();
+                }
+            }
         }
     }
 }
@@ -217,6 +255,7 @@ impl From<String> for Segment {
 pub(crate) struct Batch {
     segments: Vec<Segment>,
     pieces: Vec<libc::iovec>,
+    control: Vec<u8>,
     header: libc::msghdr,
 }
 
@@ -224,7 +263,17 @@ impl Batch {
     pub(crate) fn new(segments: Vec<Segment>) -> Box<Batch> {
         // SAFETY: [plain-data] msghdr is integers and pointers; all zeroes is a value of it.
         let header = unsafe { std::mem::zeroed() };
-        Box::new(Batch { segments, pieces: Vec::new(), header })
+        Box::new(Batch { segments, pieces: Vec::new(), control: Vec::new(), header })
+    }
+
+    /// The control message that passes the descriptors of the first segment.
+    fn passed(&self) -> Vec<u8> {
+        match self.segments.first().map(|segment| &segment.0) {
+            Some(Kind::Passing { descriptors, .. }) if !descriptors.is_empty() => {
+                passing(descriptors)
+            }
+            _ => Vec::new(),
+        }
     }
 
     pub(crate) fn into_segments(self) -> Vec<Segment> {
@@ -244,6 +293,11 @@ impl Batch {
         self.pieces();
         self.header.msg_iov = self.pieces.as_mut_ptr();
         self.header.msg_iovlen = self.pieces.len();
+        self.control = self.passed();
+        if !self.control.is_empty() {
+            self.header.msg_control = self.control.as_mut_ptr().cast();
+            self.header.msg_controllen = self.control.len();
+        }
         &raw const self.header
     }
 }

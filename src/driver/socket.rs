@@ -152,7 +152,7 @@ fn clamped(bytes: usize) -> i32 {
     bytes.min(i32::MAX as usize) as i32
 }
 
-fn set<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(fd: RawFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let length = mem::size_of::<T>() as libc::socklen_t;
     // SAFETY: [plain-call] the value is valid for its length.
     check(unsafe { libc::setsockopt(fd, level, name, std::ptr::from_ref(value).cast(), length) })
@@ -181,6 +181,11 @@ pub(super) fn send_now(fd: RawFd, payload: &Payload, skip: usize) -> i32 {
         let mut header: libc::msghdr = unsafe { mem::zeroed() };
         header.msg_iov = pieces.as_mut_ptr();
         header.msg_iovlen = pieces.len();
+        let mut control = if skip == 0 { payload.control() } else { Vec::new() };
+        if !control.is_empty() {
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = control.len();
+        }
         // SAFETY: [plain-call] the header points to pieces that are valid through the call.
         unsafe { libc::sendmsg(fd, &raw const header, flags) }
     };

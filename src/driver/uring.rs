@@ -22,8 +22,8 @@ use io_uring::{cqueue, opcode, squeue};
 use super::files;
 use super::trial::{self, RingSize};
 use super::{
-    Completion, DriverStats, Feature, FeatureState, Features, Group, Op, Payload, Pools, Token,
-    Wait, now_ns,
+    Completion, DriverStats, Feature, FeatureState, Features, Group, Op, Payload, Pool, Pools,
+    Token, Wait, now_ns,
 };
 
 /// The most that one send asks for; the kernel caps a send below 2 GiB, and the rest goes on.
@@ -120,6 +120,20 @@ impl Uring {
 
     pub(crate) fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Has the kernel take buffers for datagrams from this pool.
+    pub(super) fn offer_datagrams(&mut self, pool: &Pool) -> io::Result<()> {
+        let serves =
+            self.features.has(Feature::PbufRing) && self.features.has(Feature::RecvMultishot);
+        if !serves {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let (address, entries) = pool.make_ring()?;
+        let group = group_number(Group::Datagram);
+        // SAFETY: [pool-outlives-chunks] the ring's memory lives as long as the pool, which the
+        // pools hold that lie beside the ring.
+        unsafe { self.submitter.register_buf_ring_with_flags(address, entries, group, 0) }
     }
 
     pub(crate) fn stats(&self) -> DriverStats {
@@ -312,6 +326,7 @@ pub(super) fn group_number(group: Group) -> u16 {
     match group {
         Group::Small => 0,
         Group::Large => 1,
+        Group::Datagram => 2,
     }
 }
 
@@ -351,6 +366,42 @@ fn submission(op: Op, payload: &mut Payload) -> squeue::Entry {
         (Op::Send { fd }, Payload::Batch(batch)) => {
             opcode::SendMsg::new(Fd(fd), batch.header()).flags(libc::MSG_WAITALL as u32).build()
         }
+        (Op::ReceiveMessage { fd }, Payload::Message(message)) => {
+            let flags = libc::MSG_CMSG_CLOEXEC as u32;
+            opcode::RecvMsg::new(Fd(fd), message.header()).flags(flags).build()
+        }
+        (Op::ReceiveDatagrams { fd }, Payload::Message(message)) => {
+            let (group, flags) = (group_number(Group::Datagram), libc::MSG_CMSG_CLOEXEC as u32);
+            opcode::RecvMsgMulti::new(Fd(fd), message.header(), group).flags(flags).build()
+        }
+        (op, payload) => pipe_submission(op, payload),
+    }
+}
+
+/// The same for what is no socket.
+fn pipe_submission(op: Op, payload: &mut Payload) -> squeue::Entry {
+    // As read(2) and write(2): where the file's position is, if it has one.
+    let here = u64::MAX;
+    match (op, payload) {
+        (Op::PipeRead { fd, group }, _) => opcode::Read::new(Fd(fd), std::ptr::null_mut(), 1 << 20)
+            .offset(here)
+            .buf_group(group_number(group))
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT),
+        (Op::PipeReadInto { fd }, Payload::Buffer(buffer)) => {
+            let length = buffer.capacity() as u32;
+            opcode::Read::new(Fd(fd), buffer.as_mut_ptr(), length).offset(here).build()
+        }
+        (Op::PipeWrite { fd }, Payload::Segment(segment)) => {
+            let bytes = segment.as_slice();
+            let length = bytes.len().min(SEND_LENGTH_MAX) as u32;
+            opcode::Write::new(Fd(fd), bytes.as_ptr(), length).offset(here).build()
+        }
+        (Op::PipeWrite { fd }, Payload::Batch(batch)) => {
+            let pieces = batch.pieces();
+            opcode::Writev::new(Fd(fd), pieces.as_ptr(), pieces.len() as u32).offset(here).build()
+        }
+        (Op::PollOut { fd }, _) => opcode::PollAdd::new(Fd(fd), libc::POLLOUT as u32).build(),
         (Op::Poll { fd, multishot }, _) => {
             opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(multishot).build()
         }

@@ -25,10 +25,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Stream;
 use super::inbox::End;
 use super::outbox::WriteSide;
 use super::stream::os_error;
+use super::{Source, Stream};
 use crate::driver::{Chunk, Segment, Token};
 use crate::executor::Core;
 
@@ -158,7 +158,7 @@ impl Stream {
     pub(crate) fn unpack(core: Rc<Core>, luggage: Luggage) -> Rc<Stream> {
         let raw = core.driver.borrow_mut().adopt(luggage.fd);
         let fd = core.fd(raw);
-        let stream = Stream::new(core, fd);
+        let stream = Stream::new(core, fd, Source::Tcp);
         if let Some(linger) = luggage.linger {
             stream.linger.set(linger);
         }

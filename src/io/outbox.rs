@@ -116,13 +116,15 @@ impl Outbox {
     /// Moves what leaves next into a payload. The caller puts it into a slot.
     pub(super) fn next_send(&mut self) -> Payload {
         debug_assert_eq!(self.in_flight, 0);
-        if self.segments.len() == 1 {
+        let leaves_alone = self.segments.front().is_some_and(Segment::leaves_alone);
+        if self.segments.len() == 1 && !leaves_alone {
             let segment = self.segments.pop_front().expect("the length was looked at");
             self.in_flight = segment.len();
             self.queued -= self.in_flight;
             return Payload::Segment(segment);
         }
-        let count = self.segments.len().min(BATCH_SEGMENTS_MAX);
+        let joined = self.segments.iter().take_while(|segment| !segment.leaves_alone());
+        let count = joined.take(BATCH_SEGMENTS_MAX).count().max(1);
         let segments: Vec<_> = (0..count).filter_map(|_| self.segments.pop_front()).collect();
         self.in_flight = segments.iter().map(Segment::len).sum();
         self.queued -= self.in_flight;

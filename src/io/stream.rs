@@ -39,7 +39,8 @@ use std::time::Duration;
 use super::close::LINGER_DEFAULT;
 use super::inbox::{End, Inbox};
 use super::outbox::{Outbox, WriteSide};
-use crate::driver::{Chunk, Fd, Feature, Group, Op, Payload, Pool, ReceiveBuffer, Token};
+use super::source::{Passed, Source};
+use crate::driver::{Chunk, Fd, Feature, Group, Op, Payload, Pool, Token};
 use crate::executor::slots::{Done, Receive, Start};
 use crate::executor::{Core, Errand, Life, TurnEnd, count};
 
@@ -71,12 +72,16 @@ enum Receiving {
     Stopping,
 }
 
-/// A connected stream socket with its inbox and its outbox.
+/// A connected stream socket, or an end of a pipe, with its inbox and its outbox.
 pub(crate) struct Stream {
     pub(super) core: Rc<Core>,
     pub(super) fd: Rc<Fd>,
     pub(super) inbox: RefCell<Inbox>,
     pub(super) outbox: RefCell<Outbox>,
+    /// What the descriptor is.
+    pub(super) source: Cell<Source>,
+    /// Descriptors that came along.
+    pub(super) passed: RefCell<Option<Box<Passed>>>,
     receiving: Cell<Receiving>,
     /// The first read arms the receive.
     pub(super) wanted: Cell<bool>,
@@ -113,10 +118,12 @@ pub(super) fn os_error(number: i32) -> io::Error {
 }
 
 impl Stream {
-    pub(crate) fn new(core: Rc<Core>, fd: Rc<Fd>) -> Rc<Stream> {
+    pub(crate) fn new(core: Rc<Core>, fd: Rc<Fd>, source: Source) -> Rc<Stream> {
         Rc::new(Stream {
             core,
             fd,
+            source: Cell::new(source),
+            passed: RefCell::default(),
             inbox: RefCell::default(),
             outbox: RefCell::default(),
             receiving: Cell::new(Receiving::Idle),
@@ -184,6 +191,11 @@ impl Stream {
         }
     }
 
+    /// Nothing comes in: it is the writing end of a pipe.
+    pub(super) fn only_writes(&self) {
+        self.inbox.borrow_mut().set_end(End::Eof);
+    }
+
     /// After bytes were taken out: a receive that stopped for want of room goes on.
     pub(super) fn made_room(self: &Rc<Self>) {
         if self.wanted.get() && self.receiving.get() == Receiving::Idle {
@@ -210,20 +222,20 @@ impl Stream {
         if !is_due || !self.has_room() || self.core.life() >= Life::Draining {
             return;
         }
-        let (fd, group) = (self.fd.raw(), self.choose_group());
+        let (fd, group, source) = (self.fd.raw(), self.choose_group(), self.source.get());
         let found_none = self.found_no_buffer.take();
-        let op = if self.core.pools.pool(group).offered_count() > 0 && !found_none {
+        let has_buffers = self.core.pools.pool(group).offered_count() > 0 && !found_none;
+        let (op, payload) = if has_buffers && !source.must_own_memory() {
             let multishot = self.is_calm.get() && self.core.features().has(Feature::RecvMultishot);
-            Op::Receive { fd, group, multishot }
-        } else if self.is_starving() || !self.core.features().has(Feature::PbufRing) {
+            (source.receive(fd, group, multishot), Payload::None)
+        } else if self.is_starving()
+            || source.must_own_memory()
+            || !self.core.features().has(Feature::PbufRing)
+        {
             count(&self.core.counters.own_receives);
-            Op::ReceiveInto { fd }
+            source.receive_into(fd, self.own_bytes())
         } else {
             return;
-        };
-        let payload = match op {
-            Op::ReceiveInto { .. } => Payload::Buffer(ReceiveBuffer::new(self.own_bytes())),
-            _ => Payload::None,
         };
         let token = self.start(op, payload, ROLE_RECEIVE);
         self.receiving.set(Receiving::Armed(token));
@@ -286,8 +298,11 @@ impl Stream {
                 self.inbox.borrow_mut().set_end(end);
             }
             length if length > 0 => {
-                let own = std::mem::take(&mut done.payload);
-                if let Some(chunk) = received_chunk(done.chunk.take(), own, length as usize) {
+                let chunk = match std::mem::take(&mut done.payload) {
+                    Payload::Message(message) => Some(self.keep_passed(message, length as usize)),
+                    own => received_chunk(done.chunk.take(), own, length as usize),
+                };
+                if let Some(chunk) = chunk {
                     self.take_in(chunk, done.more);
                 }
             }
@@ -319,7 +334,8 @@ impl Stream {
     fn is_cut_off(&self) -> bool {
         let (fd, driver) = (self.fd.raw(), &self.core.driver);
         let was_sending = self.sending.get().is_some() || self.send_was_short.get();
-        was_sending && driver.borrow_mut().peer_address(fd).is_err()
+        let is_tcp = self.source.get() == Source::Tcp;
+        is_tcp && was_sending && driver.borrow_mut().peer_address(fd).is_err()
     }
 
     fn receive_failed(&self, error: i32) {
@@ -373,7 +389,7 @@ impl Stream {
         let small_bytes = self.core.pools.small.size_bytes();
         let (speaks_against, enough, other) = match self.group.get() {
             Group::Small => (length == small_bytes, FULL_RECEIVES, Group::Large),
-            Group::Large => (length <= small_bytes, MODEST_RECEIVES, Group::Small),
+            _ => (length <= small_bytes, MODEST_RECEIVES, Group::Small),
         };
         let regroup_count = if speaks_against { self.regroup_count.get() + 1 } else { 0 };
         self.regroup_count.set(regroup_count);
@@ -429,13 +445,13 @@ impl Stream {
             return;
         }
         let payload = self.outbox.borrow_mut().next_send();
-        if alone {
+        if alone && self.source.get().sends_now() {
             let result = self.core.driver.borrow_mut().send_now(self.fd.raw(), &payload);
             if result != -libc::EAGAIN && result != -libc::EINTR {
                 return self.sent(result, payload);
             }
         }
-        let token = self.start(Op::Send { fd: self.fd.raw() }, payload, ROLE_SEND);
+        let token = self.start(self.source.get().send(self.fd.raw()), payload, ROLE_SEND);
         self.sending.set(Some(token));
     }
 
@@ -520,7 +536,7 @@ impl Stream {
             return;
         }
         self.outbox.borrow_mut().side = WriteSide::Ended;
-        let ended = self.core.driver.borrow_mut().shutdown_write(self.fd.raw());
+        let ended = self.source.get().end_writes(&self.core, self.fd.raw());
         if let Err(error) = ended {
             self.fail_writes(error.raw_os_error().unwrap_or(libc::EIO));
         }
@@ -539,7 +555,7 @@ impl Stream {
 
     /// Resets the connection: what is unsent is gone, and the peer sees an error.
     pub(crate) fn abort(&self) {
-        self.core.driver.borrow_mut().reset(self.fd.raw());
+        self.source.get().reset(&self.core, self.fd.raw());
         self.inbox.borrow_mut().set_end(End::Error(libc::ECONNABORTED));
         self.fail_writes(libc::ECONNABORTED);
         self.outbox.borrow_mut().see_error();

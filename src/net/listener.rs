@@ -14,8 +14,6 @@
 //! several listeners share few places, each polls for a client first, and accepts once there is one
 //! and a place for it. Whoever waits for `accept` may go away: the connection stays in the inbox.
 
-mod accepting;
-
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -23,15 +21,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::Location;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use accepting::Accept;
-pub use accepting::Incoming;
-
+use super::accept::{Accept, Incoming, closed};
 use super::places::Places;
 use super::{Address, ListenOptions, ListeningSocket, TcpStream};
 use crate::cores::CoreHandle;
@@ -73,17 +67,18 @@ pub struct TcpListener {
     inner: Rc<Listener>,
 }
 
-struct Listener {
-    core: Rc<Core>,
+/// What listeners of all kinds have in common.
+pub(super) struct Listener {
+    pub(super) core: Rc<Core>,
     /// Gone once the listener is closed.
     fd: RefCell<Option<Rc<Fd>>>,
-    inbox: RefCell<VecDeque<Rc<Fd>>>,
+    pub(super) inbox: RefCell<VecDeque<Rc<Fd>>>,
     inbox_limit: usize,
     backlog: usize,
-    waiting: RefCell<WaitQueue>,
-    closers: RefCell<WaitQueue>,
+    pub(super) waiting: RefCell<WaitQueue>,
+    pub(super) closers: RefCell<WaitQueue>,
     /// Accepts and the poll in flight, and whether the one accept is a multishot.
-    in_flight: RefCell<Vec<Token>>,
+    pub(super) in_flight: RefCell<Vec<Token>>,
     is_polling: Cell<bool>,
     /// The poll has found a client.
     has_client: Cell<bool>,
@@ -92,9 +87,9 @@ struct Listener {
     arm_asked: Cell<bool>,
     is_paused: Cell<bool>,
     reported_at_ns: Cell<Option<u64>>,
-    is_closed: Cell<bool>,
+    pub(super) is_closed: Cell<bool>,
     is_dropped: Cell<bool>,
-    error: Cell<Option<i32>>,
+    pub(super) error: Cell<Option<i32>>,
     /// Shared with others if there is a limit on connections.
     places: RefCell<Option<Arc<Places>>>,
     /// Others have the socket too, so it goes on listening when this listener stops.
@@ -123,47 +118,13 @@ impl TcpListener {
         ListenOptions::new().bind_from(Location::caller(), address)
     }
 
-    pub(super) fn from_fd(
-        core: Rc<Core>,
-        fd: Rc<Fd>,
-        inbox_limit: usize,
-        backlog: usize,
-    ) -> TcpListener {
-        let inner = Rc::new(Listener {
-            core,
-            fd: RefCell::new(Some(fd)),
-            inbox: RefCell::default(),
-            inbox_limit,
-            backlog,
-            waiting: RefCell::default(),
-            closers: RefCell::default(),
-            in_flight: RefCell::default(),
-            is_polling: Cell::new(false),
-            has_client: Cell::new(false),
-            is_standing: Cell::new(false),
-            is_stopping: Cell::new(false),
-            arm_asked: Cell::new(false),
-            is_paused: Cell::new(false),
-            reported_at_ns: Cell::new(None),
-            is_closed: Cell::new(false),
-            is_dropped: Cell::new(false),
-            error: Cell::new(None),
-            places: RefCell::default(),
-            is_kept: Cell::new(false),
-            sweeping: RefCell::default(),
-        });
+    pub(super) fn over(inner: Rc<Listener>) -> TcpListener {
         TcpListener { inner }
     }
 
-    /// Has the listener accept no more than there are free places. Call it before the first
-    /// `accept`.
-    pub(super) fn share_places(&self, places: &Arc<Places>) {
-        self.inner.places.replace(Some(Arc::clone(places)));
-    }
-
-    /// A place has become free.
-    pub(super) fn accept_more(&self) {
-        self.inner.accept_more();
+    /// What serves.
+    pub(super) fn shared(&self) -> &Rc<Listener> {
+        &self.inner
     }
 
     /// The next connection. Several tasks may wait; they are served first come, first served.
@@ -185,12 +146,12 @@ impl TcpListener {
 
     /// The connections as a stream, which ends when the listener is closed.
     pub fn incoming(&self) -> Incoming<'_> {
-        Incoming::new(&self.inner)
+        Incoming::new(Accept::new(&self.inner))
     }
 
     /// How many accepted connections wait in the inbox.
     pub fn waiting(&self) -> usize {
-        self.inner.inbox.borrow().len()
+        self.inner.waiting_count()
     }
 
     /// The address it listens on.
@@ -200,8 +161,7 @@ impl TcpListener {
     /// The kernel's; `NotConnected` after [`close`](Self::close).
     #[doc(alias = "sockets")]
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let fd = self.inner.fd.borrow().clone();
-        let fd = fd.ok_or_else(closed)?;
+        let fd = self.inner.descriptor()?;
         self.inner.core.driver.borrow_mut().local_address(fd.raw())
     }
 
@@ -212,19 +172,7 @@ impl TcpListener {
     ///
     /// The kernel's; `NotConnected` after [`close`](Self::close).
     pub fn socket(&self) -> io::Result<ListeningSocket> {
-        let fd = self.inner.fd.borrow().clone().ok_or_else(closed)?;
-        self.keep();
-        ListeningSocket::duplicate(&*fd)
-    }
-
-    /// Others have the socket too.
-    pub(super) fn keep(&self) {
-        self.inner.is_kept.set(true);
-    }
-
-    /// Stops listening, and does not wait for the accepts in flight to end.
-    pub(super) fn stop(&self) {
-        self.inner.stop();
+        self.inner.socket()
     }
 
     /// Stops listening: accepts in flight are ended, and the socket is closed. What is in the inbox
@@ -234,47 +182,70 @@ impl TcpListener {
     ///
     /// **Strict**: the closing goes on.
     pub async fn close(&self) {
-        self.inner.stop();
-        Closing { listener: &self.inner, number: None }.await;
-    }
-}
-
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the listener is closed")
-}
-
-/// Waits for the last of the accepts in flight.
-struct Closing<'a> {
-    listener: &'a Rc<Listener>,
-    number: Option<u64>,
-}
-
-impl Future for Closing<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let listener = self.listener;
-        // Where the core does not run, they end when it does, or have ended with it.
-        if listener.in_flight.borrow().is_empty() || listener.core.check_turning().is_err() {
-            return Poll::Ready(());
-        }
-        let waker = context.waker().clone();
-        let old = listener.closers.borrow_mut().wait(&mut self.number, waker);
-        drop(old);
-        Poll::Pending
-    }
-}
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            let own = self.listener.closers.borrow_mut().leave(number);
-            drop(own);
-        }
+        self.inner.close().await;
     }
 }
 
 impl Listener {
+    pub(super) fn new(
+        core: Rc<Core>,
+        fd: Rc<Fd>,
+        inbox_limit: usize,
+        backlog: usize,
+    ) -> Rc<Listener> {
+        Rc::new(Listener {
+            core,
+            fd: RefCell::new(Some(fd)),
+            inbox: RefCell::default(),
+            inbox_limit,
+            backlog,
+            waiting: RefCell::default(),
+            closers: RefCell::default(),
+            in_flight: RefCell::default(),
+            is_polling: Cell::new(false),
+            has_client: Cell::new(false),
+            is_standing: Cell::new(false),
+            is_stopping: Cell::new(false),
+            arm_asked: Cell::new(false),
+            is_paused: Cell::new(false),
+            reported_at_ns: Cell::new(None),
+            is_closed: Cell::new(false),
+            is_dropped: Cell::new(false),
+            error: Cell::new(None),
+            places: RefCell::default(),
+            is_kept: Cell::new(false),
+            sweeping: RefCell::default(),
+        })
+    }
+
+    /// Has the listener accept no more than there are free places. Call it before the first
+    /// accept.
+    pub(super) fn share_places(&self, places: &Arc<Places>) {
+        self.places.replace(Some(Arc::clone(places)));
+    }
+
+    /// Its descriptor; an error after its close.
+    pub(super) fn descriptor(&self) -> io::Result<Rc<Fd>> {
+        self.fd.borrow().clone().ok_or_else(closed)
+    }
+
+    /// How many accepted connections wait in the inbox.
+    pub(super) fn waiting_count(&self) -> usize {
+        self.inbox.borrow().len()
+    }
+
+    /// See [`TcpListener::socket`].
+    pub(super) fn socket(&self) -> io::Result<ListeningSocket> {
+        let fd = self.descriptor()?;
+        self.keep();
+        ListeningSocket::duplicate(&*fd)
+    }
+
+    /// Others have the socket too.
+    pub(super) fn keep(&self) {
+        self.is_kept.set(true);
+    }
+
     fn free_count(&self) -> usize {
         let in_inbox = self.inbox_limit.saturating_sub(self.inbox.borrow().len());
         let places = self.places.borrow();
@@ -306,7 +277,7 @@ impl Listener {
     }
 
     /// Has accepts armed at the end of the turn, if there is room for more than are in flight.
-    fn accept_more(self: &Rc<Self>) {
+    pub(super) fn accept_more(self: &Rc<Self>) {
         let is_busy = self.is_standing.get() || self.is_stopping.get() || self.arm_asked.get();
         if self.is_resting() || is_busy {
             return;
@@ -401,7 +372,8 @@ impl Listener {
         }
     }
 
-    fn stop(&self) {
+    /// Stops listening, and does not wait for the accepts in flight to end.
+    pub(super) fn stop(&self) {
         self.is_closed.set(true);
         self.cancel_accepts();
         // The slots in flight hold the descriptor, and with the last of them it is closed. It
@@ -409,7 +381,12 @@ impl Listener {
         let fd = self.fd.borrow_mut().take();
         match fd {
             Some(fd) if self.is_kept.get() => drop(self.sweeping.borrow_mut().replace(fd)),
-            Some(fd) => self.core.driver.borrow_mut().reset(fd.raw()),
+            Some(fd) => {
+                let mut driver = self.core.driver.borrow_mut();
+                driver.reset(fd.raw());
+                // A Unix socket knows only this way to stop listening.
+                driver.shutdown_both(fd.raw());
+            }
             None => {}
         }
         self.end_sweep_if_idle();
@@ -440,7 +417,20 @@ impl Listener {
         self.end_sweep_if_idle();
     }
 
-    fn wake_first(&self) {
+    /// Its handle is gone: who is in the inbox is sent away.
+    pub(super) fn end(&self) {
+        self.is_dropped.set(true);
+        self.stop();
+        let unclaimed = self.inbox.take();
+        for fd in &unclaimed {
+            self.reset(fd);
+        }
+        if let Some(places) = &*self.places.borrow() {
+            places.give_back(unclaimed.len());
+        }
+    }
+
+    pub(super) fn wake_first(&self) {
         let has_news =
             !self.inbox.borrow().is_empty() || self.error.get().is_some() || self.is_closed.get();
         if has_news {
@@ -553,15 +543,7 @@ impl TurnEnd for Listener {
 
 impl Drop for TcpListener {
     fn drop(&mut self) {
-        self.inner.is_dropped.set(true);
-        self.inner.stop();
-        let unclaimed = self.inner.inbox.take();
-        for fd in &unclaimed {
-            self.inner.reset(fd);
-        }
-        if let Some(places) = &*self.inner.places.borrow() {
-            places.give_back(unclaimed.len());
-        }
+        self.inner.end();
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use crate::blocking::spawn_blocking;
+use crate::driver::name_of;
 
 /// The addresses of a host, in the order in which the system's resolver prefers them.
 ///
@@ -50,4 +51,40 @@ pub async fn lookup_host(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         }
         resolved => resolved.map_err(named),
     }
+}
+
+/// The names of a host and of a service for an address: `("localhost", "http")` for
+/// `127.0.0.1:80`.
+///
+/// `getnameinfo(3)` is asked on a worker thread, so the loop goes on meanwhile.
+///
+/// ```
+/// # corio::run(async {
+/// let (host, service) = corio::net::reverse_lookup("127.0.0.1:80".parse().unwrap()).await?;
+/// println!("{host} {service}");
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+///
+/// # Errors
+///
+/// `NotFound` if the host has no name; otherwise the resolver's.
+///
+/// # Panics
+///
+/// If no runtime runs on this thread.
+///
+/// # Cancellation
+///
+/// **Weak**: the resolver cannot be interrupted; its answer is thrown away.
+#[doc(alias = "getnameinfo")]
+pub async fn reverse_lookup(address: SocketAddr) -> io::Result<(String, String)> {
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot name the address {address}: {error}"))
+    };
+    spawn_blocking(move || name_of(&address))
+        .await
+        .map_err(|error| io::Error::other(error.to_string()))
+        .flatten()
+        .map_err(named)
 }

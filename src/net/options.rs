@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::listener::Listener;
 use super::{Address, ListeningSocket, TcpListener};
 use crate::driver::{AnyDriver, SocketOption};
 use crate::executor::Core;
@@ -119,6 +120,11 @@ impl ListenOptions {
         self.clone().bind_from(Location::caller(), address)
     }
 
+    /// Connections that the kernel keeps, and those that an inbox keeps.
+    pub(super) fn limits(&self) -> (u32, usize) {
+        (self.backlog, self.inbox_limit)
+    }
+
     pub(super) async fn bind_from(
         self,
         called_at: &'static Location<'static>,
@@ -171,7 +177,7 @@ impl ListenOptions {
         let core = core_for(Location::caller());
         self.set_options(&mut core.driver.borrow_mut(), socket.fd().as_raw_fd())?;
         let listener = self.listener_of(core, socket);
-        listener.keep();
+        listener.shared().keep();
         Ok(listener)
     }
 
@@ -179,6 +185,7 @@ impl ListenOptions {
     pub(super) fn listener_of(&self, core: Rc<Core>, socket: ListeningSocket) -> TcpListener {
         let raw = core.driver.borrow_mut().adopt(socket.into_fd());
         let fd = core.fd(raw);
-        TcpListener::from_fd(core, fd, self.inbox_limit, self.backlog as usize)
+        let (limit, backlog) = (self.inbox_limit, self.backlog as usize);
+        TcpListener::over(Listener::new(core, fd, limit, backlog))
     }
 }

@@ -31,10 +31,12 @@ use futures_util::future::{Either, select};
 pub use across::CoresServer;
 pub use ends::{ConnectionEnd, CoreEnd, CoresReport, ShutdownReport, Stage};
 pub use policy::AcceptPolicy;
-use shared::{Accepting, Seat, Shared};
+use shared::{Accepting, Listening, Seat, Shared};
 
+use super::accept::Accepted;
 use super::places::Places;
-use super::{Address, ListenOptions, TcpStream};
+use super::unix::UnixName;
+use super::{Address, ListenOptions, TcpStream, UnixListener, UnixStream};
 use crate::executor::Core;
 use crate::signal::{Signal, Signals};
 use crate::task::TaskOutput;
@@ -194,22 +196,41 @@ impl ServeOptions {
             for address in self.more_addresses {
                 listeners.push(listen.clone().bind_from(called_at, address).await?);
             }
-            let places = self.connections_max.map(|max| Places::new(max, listeners.len()));
-            for (listener, places) in listeners.iter().zip(places.iter().cycle()) {
-                listener.share_places(places);
-            }
-            let shared = Shared::new(listeners, Box::new(|| {}));
-            let (serving, handler) = (Rc::downgrade(&shared), Rc::new(handler));
-            let take: Rc<dyn Fn(TcpStream)> = Rc::new(move |stream| {
-                let Some(shared) = serving.upgrade() else { return };
-                let seat = Seat::of(places.clone(), None);
-                shared.start(stream, seat, &handler);
-            });
-            for listener in &shared.listeners {
-                let accepting = Accepting::new(&shared, listener);
-                Core::current().spawn(accepting.run(Rc::clone(&take)), called_at, true);
-            }
-            Ok(Server { shared })
+            let listeners = listeners.into_iter().map(Listening::Tcp).collect();
+            Ok(Server::start(listeners, self.connections_max, handler, called_at))
+        }
+    }
+
+    /// Starts serving on the name of a Unix socket: see [`serve_unix`](super::serve_unix). Only the
+    /// limits of the [`ListenOptions`] are for these.
+    ///
+    /// # Errors
+    ///
+    /// As [`UnixListener::bind`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled, if no runtime runs on that thread.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: it does not wait.
+    #[track_caller]
+    pub fn serve_unix<H, F>(
+        self,
+        name: impl UnixName,
+        handler: H,
+    ) -> impl Future<Output = io::Result<Server>>
+    where
+        H: Fn(UnixStream) -> F + 'static,
+        F: Future + 'static,
+        F::Output: TaskOutput + 'static,
+    {
+        let called_at = Location::caller();
+        async move {
+            let listener = UnixListener::serving(called_at, name, &self.listen)?;
+            let listeners = vec![Listening::Unix(listener)];
+            Ok(Server::start(listeners, self.connections_max, handler, called_at))
         }
     }
 }
@@ -222,7 +243,37 @@ pub struct Server {
 }
 
 impl Server {
-    /// The addresses it listens on; those it listened on, once it is closed.
+    fn start<S, H, F>(
+        listeners: Vec<Listening>,
+        connections_max: Option<usize>,
+        handler: H,
+        called_at: &'static Location<'static>,
+    ) -> Server
+    where
+        S: Accepted,
+        H: Fn(S) -> F + 'static,
+        F: Future + 'static,
+        F::Output: TaskOutput + 'static,
+    {
+        let places = connections_max.map(|max| Places::new(max, listeners.len()));
+        for (listener, places) in listeners.iter().zip(places.iter().cycle()) {
+            listener.shared().share_places(places);
+        }
+        let shared = Shared::new(listeners, Box::new(|| {}));
+        let (serving, handler) = (Rc::downgrade(&shared), Rc::new(handler));
+        let take: Rc<dyn Fn(S)> = Rc::new(move |stream| {
+            let Some(shared) = serving.upgrade() else { return };
+            let seat = Seat::of(places.clone(), None);
+            shared.start(stream, seat, &handler);
+        });
+        for listener in &shared.listeners {
+            let accepting = Accepting::new(&shared, listener);
+            Core::current().spawn(accepting.run(Rc::clone(&take)), called_at, true);
+        }
+        Server { shared }
+    }
+
+    /// The Internet addresses it listens on; those it listened on, once it is closed.
     #[doc(alias = "sockets")]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.shared.addresses

@@ -6,17 +6,18 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::panic::Location;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
+use super::accept::Accepted;
 use super::{Address, DetachedTcpStream, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::driver::{self, Chunk, Fd, Op, Payload, Segment, SocketOption};
 use crate::executor::Core;
 use crate::executor::operation::{Operation, core_for};
-use crate::io::{Closed, Detach, Lines, Reader, Separators, Stream};
+use crate::io::{Closed, Detach, Lines, Reader, Separators, Source, Stream};
 
 /// A TCP connection, with an inbox of what has arrived and an outbox of what is to be sent.
 ///
@@ -91,7 +92,7 @@ impl TcpStream {
     }
 
     pub(super) fn from_fd(core: Rc<Core>, fd: Rc<Fd>) -> TcpStream {
-        TcpStream::from_stream(Stream::new(core, fd))
+        TcpStream::from_stream(Stream::new(core, fd, Source::Tcp))
     }
 
     pub(super) fn from_stream(stream: Rc<Stream>) -> TcpStream {
@@ -101,11 +102,6 @@ impl TcpStream {
     /// A stream that nobody has used yet, for another core; `None` if somebody has.
     pub(super) fn into_detached(self) -> Option<DetachedTcpStream> {
         self.stream.pack_at_rest().map(DetachedTcpStream::new)
-    }
-
-    /// For whoever may have to reset it after it was given away.
-    pub(super) fn downgrade(&self) -> Weak<Stream> {
-        Rc::downgrade(&self.stream)
     }
 
     read_methods!();
@@ -210,6 +206,20 @@ impl TcpStream {
     /// How long a close waits for the peer without any progress: 5 s by default.
     pub fn set_linger(&mut self, linger: Duration) {
         self.stream.set_linger(linger);
+    }
+}
+
+impl Accepted for TcpStream {
+    fn accepted(core: &Rc<Core>, fd: Rc<Fd>) -> TcpStream {
+        TcpStream::from_fd(Rc::clone(core), fd)
+    }
+
+    fn under(&self) -> &Rc<Stream> {
+        &self.stream
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.peer_addr().ok()
     }
 }
 

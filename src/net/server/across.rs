@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use super::ends::{CoreEnd, CoresReport};
 use super::policy::{AcceptPolicy, Loads};
-use super::shared::{Accepting, Seat, Shared};
+use super::shared::{Accepting, Listening, Seat, Shared};
 use super::{ENDING, Stage, until_second};
 use crate::cores::{CoreHandle, RemoteHandle};
 use crate::executor::Core;
@@ -162,12 +162,12 @@ impl Common {
         for socket in sockets {
             let listener = self.listen.listener_of(Rc::clone(&core), socket);
             if self.is_kept {
-                listener.keep();
+                listener.shared().keep();
             }
             if let Some(places) = &self.places {
-                listener.share_places(places);
+                listener.shared().share_places(places);
             }
-            listeners.push(listener);
+            listeners.push(Listening::Tcp(listener));
         }
         let common = Arc::clone(self);
         let shared = Shared::new(listeners, Box::new(move || common.say_no_more_come()));
@@ -320,7 +320,11 @@ impl CoresServer {
     pub async fn sockets(&self) -> io::Result<Vec<ListeningSocket>> {
         let mut sockets = Vec::new();
         let answers = self.ask(|part| async move {
-            part.shared.listeners.iter().map(|it| it.socket()).collect::<io::Result<Vec<_>>>()
+            part.shared
+                .listeners
+                .iter()
+                .map(|it| it.shared().socket())
+                .collect::<io::Result<Vec<_>>>()
         });
         for answer in answers {
             let answer = answer.await.ok().flatten();

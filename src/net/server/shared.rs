@@ -15,8 +15,10 @@ use super::{ConnectionEnd, ShutdownReport, Stage};
 use crate::executor::task::{AnyTask, How, Observe};
 use crate::executor::{Core, Unhandled};
 use crate::io::Stream;
+use crate::net::accept::{Accept, Accepted};
+use crate::net::listener::Listener;
 use crate::net::places::Places;
-use crate::net::{TcpListener, TcpStream};
+use crate::net::{TcpListener, UnixListener};
 use crate::sync::Event;
 use crate::task::TaskOutput;
 use crate::time::{Instant, sleep, timeout_at};
@@ -30,9 +32,31 @@ const ABORT_LIMIT: Duration = Duration::from_millis(150);
 /// How long an accept loop rests after an error of its socket.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
+/// A listener of one kind or the other.
+pub(super) enum Listening {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listening {
+    pub(super) fn shared(&self) -> &Rc<Listener> {
+        match self {
+            Listening::Tcp(listener) => listener.shared(),
+            Listening::Unix(listener) => listener.shared(),
+        }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listening::Tcp(listener) => listener.local_addr().ok(),
+            Listening::Unix(_) => None,
+        }
+    }
+}
+
 /// One core's part of a server, or all of it.
 pub(super) struct Shared {
-    pub(super) listeners: Vec<Rc<TcpListener>>,
+    pub(super) listeners: Vec<Listening>,
     pub(super) addresses: Vec<SocketAddr>,
     /// Listeners that may still bring somebody.
     accepting: Cell<usize>,
@@ -97,13 +121,13 @@ impl Connection {
 }
 
 impl Shared {
-    pub(super) fn new(listeners: Vec<TcpListener>, when_drained: Box<dyn Fn()>) -> Rc<Shared> {
-        let addresses = listeners.iter().filter_map(|it| it.local_addr().ok()).collect();
+    pub(super) fn new(listeners: Vec<Listening>, when_drained: Box<dyn Fn()>) -> Rc<Shared> {
+        let addresses = listeners.iter().filter_map(Listening::address).collect();
         let accepting = listeners.len();
         let is_idle = Event::new();
         is_idle.set();
         Rc::new(Shared {
-            listeners: listeners.into_iter().map(Rc::new).collect(),
+            listeners,
             addresses,
             accepting: Cell::new(accepting),
             is_closed: Cell::new(false),
@@ -118,17 +142,18 @@ impl Shared {
     }
 
     /// Runs the handler of a connection.
-    pub(super) fn start<H, F>(self: &Rc<Self>, stream: TcpStream, seat: Seat, handler: &Rc<H>)
+    pub(super) fn start<S, H, F>(self: &Rc<Self>, stream: S, seat: Seat, handler: &Rc<H>)
     where
-        H: Fn(TcpStream) -> F + 'static,
+        S: Accepted,
+        H: Fn(S) -> F + 'static,
         F: Future + 'static,
         F::Output: TaskOutput + 'static,
     {
-        let (core, peer) = (Core::current(), stream.peer_addr().ok());
+        let (core, peer) = (Core::current(), stream.peer());
         let number = self.number_last.get() + 1;
         self.number_last.set(number);
         self.is_idle.clear();
-        let weak_stream = stream.downgrade();
+        let weak_stream = Rc::downgrade(stream.under());
         let work = handle(Rc::clone(handler), stream, peer);
         let task = core.spawn(work, Location::caller(), false);
         // Nobody takes its outcome: a panic is reported.
@@ -154,7 +179,7 @@ impl Shared {
     pub(super) fn close(&self) {
         if !self.is_closed.replace(true) {
             for listener in &self.listeners {
-                listener.stop();
+                listener.shared().stop();
             }
         }
     }
@@ -201,7 +226,7 @@ impl Shared {
     /// A place may have become free.
     pub(super) fn accept_more(&self) {
         for listener in &self.listeners {
-            listener.accept_more();
+            listener.shared().accept_more();
         }
     }
 
@@ -235,23 +260,23 @@ impl Shared {
 /// The loop that accepts for one listener. However it ends, nobody waits for it in vain.
 pub(super) struct Accepting {
     shared: Rc<Shared>,
-    listener: Rc<TcpListener>,
+    listener: Rc<Listener>,
 }
 
 impl Accepting {
-    pub(super) fn new(shared: &Rc<Shared>, listener: &Rc<TcpListener>) -> Accepting {
-        Accepting { shared: Rc::clone(shared), listener: Rc::clone(listener) }
+    pub(super) fn new(shared: &Rc<Shared>, listening: &Listening) -> Accepting {
+        Accepting { shared: Rc::clone(shared), listener: Rc::clone(listening.shared()) }
     }
 
     /// Hands on what the listener accepts, until it is closed and its inbox is empty.
-    pub(super) async fn run(self, take: Rc<dyn Fn(TcpStream)>) {
+    pub(super) async fn run<S: Accepted>(self, take: Rc<dyn Fn(S)>) {
         loop {
-            match self.listener.accept().await {
+            match Accept::<S>::new(&self.listener).await {
                 Ok(stream) => take(stream),
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                     // An accept that was in flight may still bring somebody.
                     self.listener.close().await;
-                    if self.listener.waiting() == 0 {
+                    if self.listener.waiting_count() == 0 {
                         break;
                     }
                 }
@@ -278,9 +303,9 @@ impl Drop for Accepting {
 
 /// A connection's handler, whose error is told to the runtime's hook. It is called in here, so that
 /// a panic of the closure is its connection's affair, too.
-async fn handle<H, F>(handler: Rc<H>, stream: TcpStream, peer: Option<SocketAddr>)
+async fn handle<S, H, F>(handler: Rc<H>, stream: S, peer: Option<SocketAddr>)
 where
-    H: Fn(TcpStream) -> F,
+    H: Fn(S) -> F,
     F: Future,
     F::Output: TaskOutput,
 {

@@ -274,6 +274,33 @@ macro_rules! name_methods {
     };
 }
 
+/// Names of a Unix socket.
+macro_rules! local_name_methods {
+    () => {
+        /// The name of this end; unnamed if it was not bound.
+        ///
+        /// # Errors
+        ///
+        /// The kernel's.
+        #[doc(alias = "sockname")]
+        pub fn local_addr(&self) -> io::Result<SocketAddr> {
+            let stream = self.stream();
+            stream.core().driver.borrow_mut().local_name(stream.fd().raw())
+        }
+
+        /// The name of the other end; unnamed if that was not bound.
+        ///
+        /// # Errors
+        ///
+        /// `NotConnected` if the peer is gone already.
+        #[doc(alias = "peername")]
+        pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+            let stream = self.stream();
+            stream.core().driver.borrow_mut().local_peer_name(stream.fd().raw())
+        }
+    };
+}
+
 /// `futures::io::{AsyncRead, AsyncBufRead}`.
 macro_rules! read_traits {
     ($type:ty) => {

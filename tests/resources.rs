@@ -1,0 +1,24 @@
+//! Resources beside TCP: Unix sockets, datagrams, pipes, children, signals, bare descriptors.
+//!
+//! Each module holds the hazards of one kind. What all must do is in `stage`: every operation is
+//! dropped after each possible poll, and then nothing is lost and nothing is kept.
+
+#[path = "support/child.rs"]
+mod child;
+#[path = "resources/datagrams.rs"]
+mod datagrams;
+#[path = "resources/descriptors.rs"]
+mod descriptors;
+#[path = "resources/frames.rs"]
+mod frames;
+#[path = "resources/pipes.rs"]
+mod pipes;
+#[path = "resources/processes.rs"]
+mod processes;
+#[path = "resources/signals.rs"]
+mod signals;
+#[path = "resources/stage.rs"]
+mod stage;
+mod support;
+#[path = "resources/unix.rs"]
+mod unix;
