@@ -22,7 +22,8 @@ use support::{
 /// The bell of the core: the one operation that stands for the life of the runtime.
 const STANDING_COUNT: usize = 1;
 
-const FIN_LIMIT: Duration = Duration::from_millis(100);
+/// Less than the linger limit, which a FIN that is not sent at once would wait for.
+const FIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Has the receive armed, and nobody wait.
 fn arm(stream: &mut TcpStream) {

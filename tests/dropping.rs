@@ -131,7 +131,7 @@ fn try_in_a_runtime(kind: &'static Kind, ending: Ending) {
     let start = Instant::now();
     let report = runtime.close();
     assert_eq!(report.leaked_operations, 0, "{}", kind.name);
-    assert!(start.elapsed() < Duration::from_secs(1), "{}: {:?}", kind.name, start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{}: {:?}", kind.name, start.elapsed());
 }
 
 #[corio::test]

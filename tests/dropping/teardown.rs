@@ -39,7 +39,7 @@ async fn some_turns() {
 fn close(runtime: Runtime) -> CloseReport {
     let start = Instant::now();
     let report = runtime.close();
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}: {report:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}: {report:?}", start.elapsed());
     assert_eq!(report.leaked_operations, 0);
     report
 }
