@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use corio::signal::{Signal, Signals};
+use corio::io::AsyncFd;
 use corio::task::{self, TaskGroup, TaskScope, When, as_completed, gather_settled, race_staggered};
 use corio::time::{Instant, timeout_scope, wait_for};
 use corio::{catch_cancel, gather, shield, sleep, spawn, task_group, timeout, yield_now};
@@ -100,9 +100,10 @@ impl Alive {
     /// Has an operation in flight, and does not end by itself.
     async fn operating(self) -> Result<u8, &'static str> {
         let _guard = self.guard();
-        let signals = Signals::new([Signal::User2]).unwrap();
-        let _ = signals.recv().await;
-        Err("nobody sends a signal")
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let reader = AsyncFd::new(reader).unwrap();
+        let _ = reader.readable().await;
+        Err("nobody writes")
     }
 
     async fn stubborn(self) -> Result<u8, &'static str> {
@@ -332,8 +333,6 @@ async fn run(make: Making, polls: usize, strike: Strike) -> bool {
 
 /// All subjects under one strike, at every poll.
 async fn strike_all(strike: Strike) {
-    // What the signals of `operating` find ready, this thread has in its files from now on.
-    drop(Signals::new([Signal::User2]).unwrap());
     for (name, make) in SUBJECTS {
         let mut polls = 0;
         loop {
