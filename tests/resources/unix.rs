@@ -216,7 +216,8 @@ fn every_operation_can_be_given_up_after_each_poll() {
                 };
                 let mut reader = accepted;
                 let mut name = [0; 2];
-                if reader.read_exact(&mut name).await.is_ok() {
+                // A plain read before would take the next message without what goes beside it.
+                if reader.recv_fds(&mut name).await.is_ok_and(|(count, _)| count == 2) {
                     server = Some(reader);
                 }
             }
