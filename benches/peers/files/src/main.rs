@@ -56,6 +56,8 @@ fn measure(settings: &Settings, path: &Path) {
         for depth in [1, 8, 64] {
             // Past the cache each read waits for the disk.
             let reads = if is_direct { settings.reads / 10 } else { settings.reads }.max(depth);
+            // It is slower, and has fewer to do.
+            let tokio_reads = reads.div_ceil(4).max(depth);
             let name = format!("{} at depth {depth}", if is_direct { "direct" } else { "cached" });
             row(
                 &mut table,
@@ -64,7 +66,7 @@ fn measure(settings: &Settings, path: &Path) {
                 &mut [
                     &mut || corio_random(path, settings.bytes, reads, depth, is_direct),
                     &mut || ring_random(path, settings.bytes, reads, depth, is_direct),
-                    &mut || tokio_random(path, settings.bytes, reads.div_ceil(4), depth, is_direct),
+                    &mut || tokio_random(path, settings.bytes, tokio_reads, depth, is_direct),
                 ],
             );
         }
