@@ -122,6 +122,21 @@ impl BenchOptions {
         Ok(())
     }
 
+    /// Refuses what only servers have, for what is measured without one.
+    pub(crate) fn refuse_servers(&self, what: &str) -> Result<(), Failure> {
+        if self.rate.is_some() || self.target.is_some() || !self.against.is_empty() {
+            return Err(Failure::usage(format!(
+                "{what} have no server; leave out --rate, --target and --against"
+            )));
+        }
+        if self.cores.is_some() || self.buffers_max.is_some() {
+            return Err(Failure::usage(format!(
+                "{what} have no server; leave out --cores and --buffers-max"
+            )));
+        }
+        Ok(())
+    }
+
     pub(crate) fn connections_or(&self, default: usize) -> Vec<usize> {
         if self.connections.is_empty() { vec![default] } else { self.connections.clone() }
     }

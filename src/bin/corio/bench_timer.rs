@@ -28,10 +28,6 @@ pub(crate) struct Options {
 
 pub(crate) fn main(options: &Options) -> Result<(), Failure> {
     let bench = &options.bench;
-    if bench.rate.is_some() || bench.target.is_some() || !bench.against.is_empty() {
-        return Err(Failure::usage(
-            "timers have no server; leave out --rate, --target and --against",
-        ));
-    }
+    bench.refuse_servers("timers")?;
     Campaign::new(bench, Work::Timer, 10_000)?.run("timer")
 }

@@ -83,7 +83,7 @@ impl<'a> Campaign<'a> {
         }
         machine::lift_open_files_limit();
         let connections = options.connections_or(connections_default);
-        if !matches!(work, Work::Timer) {
+        if work.has_sockets() {
             check_open_files(connections.iter().copied().max().unwrap_or(0))?;
         }
         Ok(Campaign {
@@ -99,7 +99,8 @@ impl<'a> Campaign<'a> {
     /// Measures everything and reports it.
     pub(crate) fn run(self, server_kind: &'static str) -> Result<(), Failure> {
         let contenders = match self.work {
-            Work::Timer => vec![Contender::Within],
+            Work::Timer | Work::Channel { .. } => vec![Contender::Within],
+            Work::File(_) => vec![Contender::Within, Contender::Plain],
             _ => self.options.contenders(server_kind, &self.placement, self.addresses),
         };
         let (driver, features) = self.driver_and_features();
@@ -134,6 +135,7 @@ impl<'a> Campaign<'a> {
                 server: contender.name(),
                 driver: match contender {
                     Contender::Own(_) | Contender::Within => driver.to_owned(),
+                    Contender::Plain => "none".to_owned(),
                     Contender::Command { .. } | Contender::Outside { .. } => "outside".to_owned(),
                 },
                 connections,
@@ -190,7 +192,10 @@ impl<'a> Campaign<'a> {
         let plan = Plan {
             address: server.address(),
             addresses: if matches!(contender, Contender::Own(_)) { self.addresses } else { 1 },
-            work: self.work.clone(),
+            work: match contender {
+                Contender::Plain => self.work.clone().plain(),
+                _ => self.work.clone(),
+            },
             connections,
             rate: self.options.rate,
             warmup: self.options.warmup,
@@ -229,6 +234,9 @@ impl<'a> Campaign<'a> {
         }
         if self.placement.is_shared() {
             builder = builder.busy_poll(corio::BusyPoll::Off);
+        }
+        if let Some(driver) = self.options.driver.filter(|_| !self.work.has_sockets()) {
+            builder = builder.driver(driver);
         }
         if let Some(busy_poll) = self.options.load_busy_poll {
             builder = builder.busy_poll(busy_poll.setting());

@@ -9,7 +9,7 @@
 //! A server is started from a thread that runs on the server's CPU: its process inherits that.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -18,10 +18,15 @@ use corio::time::{Duration, Instant};
 use corio::Driver;
 use corio::net::AcceptPolicy;
 
+use nix::sys::signal::SigSet;
+
 use crate::arguments::{BusyPoll, Cpu};
 
 /// How long the server may take to end once it has been told to.
 const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// The address of what has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// How long another server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -49,8 +54,10 @@ pub(crate) enum Contender {
     Own(Settings),
     /// A command with `{port}`.
     Command { text: String, core: Option<Cpu> },
-    /// None: what is measured runs where the load does.
+    /// None: what is measured runs in this process.
     Within,
+    /// None: the same work by plain system calls.
+    Plain,
     /// One that runs already.
     Outside { address: SocketAddr, process: Option<u32> },
 }
@@ -60,6 +67,7 @@ impl Contender {
     pub(crate) fn name(&self) -> String {
         match self {
             Contender::Own(_) | Contender::Within => "corio".to_owned(),
+            Contender::Plain => "pread".to_owned(),
             Contender::Command { text, .. } => text.clone(),
             Contender::Outside { address, .. } => address.to_string(),
         }
@@ -67,9 +75,8 @@ impl Contender {
 
     pub(crate) fn start(&self) -> Result<Running, String> {
         match self {
-            Contender::Within => {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                Ok(Running::Outside { address, process: None })
+            Contender::Within | Contender::Plain => {
+                Ok(Running::Outside { address: NOWHERE, process: Some(std::process::id()) })
             }
             Contender::Own(settings) => ServerChild::start(settings).map(Running::Own),
             Contender::Command { text, core } => {
@@ -166,8 +173,7 @@ impl ServerChild {
         let Some(output) = child.stdout.take() else {
             unreachable!("the standard output was asked for as a pipe")
         };
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = ServerChild { child, output: BufReader::new(output), address: nowhere };
+        let mut server = ServerChild { child, output: BufReader::new(output), address: NOWHERE };
         server.address = server.read_address()?;
         Ok(server)
     }
@@ -270,12 +276,14 @@ fn free_address() -> std::io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
-/// Starts a process that runs on this CPU only.
+/// Starts a process that runs on this CPU only, and hears every signal: those that the load
+/// generator has listened to are withheld from this process, and so from its children.
 fn spawn_on(core: Option<Cpu>, mut command: Command) -> std::io::Result<Child> {
     let spawning = std::thread::spawn(move || {
         if let Some(Cpu(id)) = core {
             core_affinity::set_for_current(core_affinity::CoreId { id });
         }
+        SigSet::empty().thread_set_mask()?;
         command.spawn()
     });
     match spawning.join() {

@@ -17,7 +17,9 @@ use corio::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 
+use crate::channels::{self, OtherCore};
 use crate::client::{Client, Echo, Http, Pace, Visitor};
+use crate::files::{self, BLOCK_BYTES, Reads, Source};
 use crate::http;
 use crate::idle;
 use crate::machine::{self, Times};
@@ -58,6 +60,10 @@ pub(crate) enum Work {
     Accept { size: usize },
     /// No server and no connection: timers of this runtime.
     Timer,
+    /// No server: reads of a file.
+    File(Reads),
+    /// No server: numbers go to another core of this process and come back.
+    Channel { pipeline: usize, beside: Beside },
     /// Connections that do nothing, between an echo at the beginning and one at the end.
     Idle { size: usize },
 }
@@ -69,6 +75,8 @@ impl Work {
             Work::Http { .. } => "http",
             Work::Accept { .. } => "accept",
             Work::Timer => "timer",
+            Work::File(_) => "file",
+            Work::Channel { .. } => "channel",
             Work::Idle { .. } => "idle",
         }
     }
@@ -78,21 +86,45 @@ impl Work {
         matches!(self, Work::Echo { .. } | Work::Http { .. })
     }
 
+    /// Whether there are connections that take a descriptor each.
+    pub(crate) fn has_sockets(&self) -> bool {
+        !matches!(self, Work::Timer | Work::File(_) | Work::Channel { .. })
+    }
+
     /// Bytes of a message; for HTTP, of the request.
     pub(crate) fn size(&self) -> usize {
         match self {
             Work::Echo { size, .. } | Work::Accept { size } | Work::Idle { size } => *size,
             Work::Timer => 0,
+            Work::File(_) => BLOCK_BYTES,
+            Work::Channel { .. } => size_of::<u64>(),
             Work::Http { path, .. } => http::request(path, HOST).len(),
         }
     }
 
     pub(crate) fn pipeline(&self) -> usize {
         match self {
-            Work::Echo { pipeline, .. } | Work::Http { pipeline, .. } => *pipeline,
-            Work::Accept { .. } | Work::Timer | Work::Idle { .. } => 1,
+            Work::Echo { pipeline, .. }
+            | Work::Http { pipeline, .. }
+            | Work::Channel { pipeline, .. } => *pipeline,
+            Work::Accept { .. } | Work::Timer | Work::File(_) | Work::Idle { .. } => 1,
         }
     }
+
+    /// The same by plain system calls, where that is something else.
+    pub(crate) fn plain(mut self) -> Work {
+        if let Work::File(reads) = &mut self {
+            reads.is_plain = true;
+        }
+        self
+    }
+}
+
+/// How the other core of a `Work::Channel` is to run.
+#[derive(Clone, Copy)]
+pub(crate) struct Beside {
+    pub(crate) cpu: Option<usize>,
+    pub(crate) busy_poll: corio::BusyPoll,
 }
 
 /// What is to be measured.
@@ -145,7 +177,7 @@ async fn measure(plan: &Plan) -> Result<Outcome, String> {
     if matches!(plan.work, Work::Idle { .. }) {
         return idle::measure(plan, &tally).await;
     }
-    let tasks = start(plan, &tally).await?;
+    let (tasks, other_core) = start(plan, &tally).await?;
     pass(plan.warmup, &tally, &plan.progress).await;
     let begin = Moment::now(plan, &tally);
     tally.enter(Phase::Measuring);
@@ -154,25 +186,50 @@ async fn measure(plan: &Plan) -> Result<Outcome, String> {
     tally.enter(Phase::Ending);
 
     await_all(tasks, plan, &tally).await;
+    if let Some(core) = other_core {
+        core.ended().await?;
+    }
     let mut outcome = outcome(&begin, &end, &tally);
-    if matches!(plan.work, Work::Timer) {
-        // The timers are on this thread: its time is theirs.
-        outcome.server = outcome.generator.take();
+    match plan.work {
+        // All of this process is what is measured.
+        Work::Timer | Work::File(_) => outcome.generator = None,
+        // The other core is what this thread is not.
+        Work::Channel { .. } => {
+            let both = outcome.server.zip(outcome.generator);
+            outcome.server = both.map(|(all, ours)| all.since(ours));
+        }
+        _ => {}
     }
     Ok(outcome)
 }
 
-/// Starts a task for each connection.
-async fn start(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<JoinHandle<()>>, String> {
+/// Starts a task for each connection, and the core at the other end of channels.
+async fn start(
+    plan: &Plan,
+    tally: &Rc<Tally>,
+) -> Result<(Vec<JoinHandle<()>>, Option<OtherCore>), String> {
     let streams = match plan.work {
-        Work::Accept { .. } | Work::Timer => Vec::new(),
-        _ => connect_all(plan).await?,
+        Work::Echo { .. } | Work::Http { .. } | Work::Idle { .. } => connect_all(plan).await?,
+        _ => Vec::new(),
     };
     let begun_at = Instant::now();
     let pace = |index| pace(plan, begun_at, index);
     let messages_per_batch = plan.work.pipeline();
     let streams = streams.into_iter().enumerate();
+    let mut other_core = None;
     let tasks = match &plan.work {
+        Work::Channel { pipeline, beside } => {
+            let (core, all) = OtherCore::start(plan, *beside)?;
+            other_core = Some(core);
+            let run = |(index, ends)| channels::run(index, *pipeline, ends, Rc::clone(tally));
+            all.into_iter().enumerate().map(|one| corio::spawn(run(one))).collect()
+        }
+        Work::File(reads) => {
+            let source = Source::open(reads).await?;
+            let tally = || Rc::clone(tally);
+            let run = |index| files::run(index, reads.clone(), Rc::clone(&source), tally());
+            (0..plan.connections).map(|index| corio::spawn(run(index))).collect()
+        }
         Work::Timer => {
             let run = |index| corio::spawn(timers::run(index, Rc::clone(tally)));
             (0..plan.connections).map(run).collect()
@@ -209,7 +266,7 @@ async fn start(plan: &Plan, tally: &Rc<Tally>) -> Result<Vec<JoinHandle<()>>, St
             (0..plan.connections).map(run).collect()
         }
     };
-    Ok(tasks)
+    Ok((tasks, other_core))
 }
 
 /// Each connection sends every `connections`th batch of the whole, so that they take turns.

@@ -14,7 +14,8 @@
 //! * `campaign.rs`: which server is driven when, and which rounds count;
 //! * `contender.rs`: the servers that take part, as processes;
 //! * `load.rs`: the load generator; `client.rs`: one connection of it; `idle.rs`: many idle ones;
-//!   `timers.rs`: timers;
+//!   `timers.rs`: timers; `channels.rs`: channels to another core; `files.rs`: reads of a
+//!   file;
 //! * `traffic.rs`: what is sent, and what each connection has received so far;
 //! * `steadiness.rs`: was the machine at rest; `statistics.rs`: rounds in one figure;
 //! * `core_shares.rs`: how the work was spread over the cores of a server;
@@ -27,6 +28,7 @@
 
 mod arguments;
 mod bench_accept;
+mod bench_channel;
 mod bench_echo;
 mod bench_file;
 mod bench_http;
@@ -34,12 +36,14 @@ mod bench_idle;
 mod bench_options;
 mod bench_timer;
 mod campaign;
+mod channels;
 mod chart;
 mod client;
 mod contender;
 mod core_shares;
 mod facts;
 mod figures;
+mod files;
 mod http;
 mod idle;
 mod load;
@@ -103,6 +107,7 @@ enum Bench {
     Idle(bench_idle::Options),
     Timer(bench_timer::Options),
     File(bench_file::Options),
+    Channel(bench_channel::Options),
 }
 
 #[derive(Subcommand)]
@@ -144,6 +149,7 @@ fn main() -> ExitCode {
         Command::Bench(Bench::Idle(options)) => bench_idle::main(&options).map(done),
         Command::Bench(Bench::Timer(options)) => bench_timer::main(&options).map(done),
         Command::Bench(Bench::File(options)) => bench_file::main(&options).map(done),
+        Command::Bench(Bench::Channel(options)) => bench_channel::main(&options).map(done),
         Command::Serve(Serve::Echo(options)) => serve_echo::main(&options).map(done),
         Command::Serve(Serve::Http(options)) => serve_http::main(&options).map(done),
     };

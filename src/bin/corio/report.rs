@@ -151,7 +151,12 @@ impl Report<'_> {
     pub(crate) fn path(&self) -> Option<&str> {
         match self.work {
             Work::Http { path, .. } => Some(path),
-            Work::Echo { .. } | Work::Accept { .. } | Work::Timer | Work::Idle { .. } => None,
+            Work::Echo { .. }
+            | Work::Accept { .. }
+            | Work::Timer
+            | Work::File(_)
+            | Work::Channel { .. }
+            | Work::Idle { .. } => None,
         }
     }
 

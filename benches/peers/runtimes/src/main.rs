@@ -1,13 +1,14 @@
-//! What every runtime has to do for a task, in nanoseconds, on six of them in one run: start one
-//! and take its value, let others run, wake another task, set a timeout and take it back.
+//! What every runtime has to do for a task, on six of them: start one and take its value, let
+//! others run, wake another task, set a timeout and take it back, hand on a lock, pass a value.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/peers/Cargo.toml --package runtimes [-- STEPS]
+//! cargo bench --manifest-path benches/peers/Cargo.toml --package runtimes [-- PART OF A NAME]
 //! ```
 //!
 //! The futures that yield and that hand a baton over are the same everywhere, so only the runtimes'
-//! own work differs. Batches take turns, and their medians are shown. Each batch counts what it
-//! did.
+//! own work differs. Locks and queues are the runtime's own, made for one thread where it has such;
+//! monoio and compio have none, and use those of smol, which run anywhere. Each batch counts what
+//! it did. Without `--bench` every step is done once and nothing is measured.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -15,48 +16,38 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// Batches of each step on each runtime.
-const ROUNDS: usize = 21;
-
-/// Steps of a batch, unless the argument says otherwise.
-const STEPS_A_BATCH: usize = 10_000;
+use criterion::Criterion;
 
 /// A timeout that never comes.
 const LONG: Duration = Duration::from_secs(100);
 
-/// The steps, in the order of the functions of a [`Runtime`].
-const NAMES: [&str; 4] =
-    ["spawn and join", "yield", "wake another task", "timeout set, taken back"];
+/// Values that a queue holds at most.
+const PLACES: usize = 16;
 
-/// A runtime, with a batch of each step, which gives its time in nanoseconds a step.
+/// The steps, in the order of the functions of a [`Runtime`].
+const NAMES: [&str; 6] =
+    ["spawn and join", "yield", "wake another task", "timeout", "lock handed on", "queue"];
+
+/// A runtime, with a batch of each step, which takes this long for so many.
 struct Runtime {
     name: &'static str,
-    steps: [fn(usize) -> f64; 4],
+    steps: [fn(u64) -> Duration; 6],
 }
 
 fn main() {
-    let count =
-        std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(STEPS_A_BATCH);
-    // Two tasks share the steps evenly.
-    let count = count.next_multiple_of(2);
-    let heads: String = RUNTIMES.iter().map(|runtime| format!("{:>10}", runtime.name)).collect();
-    println!("{:<26}{heads}   ns", "step");
+    let mut criterion = Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .configure_from_args();
     for (step, name) in NAMES.iter().enumerate() {
-        let mut batches = vec![Vec::new(); RUNTIMES.len()];
-        for _ in 0..ROUNDS {
-            for (runtime, batches) in RUNTIMES.iter().zip(&mut batches) {
-                batches.push((runtime.steps[step])(count));
-            }
+        let mut group = criterion.benchmark_group(*name);
+        for runtime in RUNTIMES {
+            group.bench_function(runtime.name, |bencher| bencher.iter_custom(runtime.steps[step]));
         }
-        let shown: String =
-            batches.into_iter().map(|batches| format!("{:>10.1}", median(batches))).collect();
-        println!("{name:<26}{shown}");
+        group.finish();
     }
-}
-
-fn median(mut batches: Vec<f64>) -> f64 {
-    batches.sort_by(f64::total_cmp);
-    batches[batches.len() / 2]
+    criterion.final_summary();
 }
 
 /// Lets the other tasks run once.
@@ -81,7 +72,7 @@ struct Baton {
 
 impl Baton {
     /// Takes it `count` times, as the first or the second of the two; returns how often.
-    async fn run(self: Rc<Baton>, is_second: bool, count: usize) -> usize {
+    async fn run(self: Rc<Baton>, is_second: bool, count: u64) -> u64 {
         for _ in 0..count {
             poll_fn(|context| {
                 if self.is_away.get() == is_second {
@@ -101,21 +92,25 @@ impl Baton {
     }
 }
 
-/// The time of one step of a batch that has to do `count` of them.
-async fn timed(count: usize, batch: impl Future<Output = usize>) -> f64 {
+/// How long a batch takes that has to do `count` steps.
+async fn timed(count: u64, batch: impl Future<Output = u64>) -> Duration {
     let start = Instant::now();
     assert_eq!(batch.await, count);
-    start.elapsed().as_nanos() as f64 / count as f64
+    start.elapsed()
 }
 
-/// The four steps on a runtime: how it runs a future, starts a task and waits for its value, and
-/// bounds a future's time.
+/// The steps on a runtime: how it runs a future, starts a task and waits for its value, bounds a
+/// future's time, locks a number, and passes a value on.
 macro_rules! runtime {
-    ($module:ident, $run:expr, $spawn:expr, $join:expr, $timeout:expr) => {
+    (
+        $module:ident, $run:expr, $spawn:expr, $join:expr, $timeout:expr,
+        lock: $new_lock:expr, |$lock:ident| $guard:expr,
+        queue: $new_queue:expr, |$sender:ident| $send:expr, |$receiver:ident| $receive:expr $(,)?
+    ) => {
         mod $module {
             use super::*;
 
-            pub fn spawn_and_join(count: usize) -> f64 {
+            fn spawn_and_join(count: u64) -> Duration {
                 let batch = async move {
                     let mut sum = 0;
                     for _ in 0..count {
@@ -126,7 +121,7 @@ macro_rules! runtime {
                 ($run)(timed(count, batch))
             }
 
-            pub fn yields(count: usize) -> f64 {
+            fn yields(count: u64) -> Duration {
                 let batch = async move {
                     for _ in 0..count {
                         yield_once().await;
@@ -136,18 +131,19 @@ macro_rules! runtime {
                 ($run)(timed(count, batch))
             }
 
-            pub fn wakes(count: usize) -> f64 {
+            fn wakes(count: u64) -> Duration {
+                // Two tasks share the steps evenly.
+                let count = count.next_multiple_of(2);
                 let batch = async move {
                     let baton = Rc::new(Baton::default());
-                    let half = count / 2;
-                    let one = ($spawn)(Rc::clone(&baton).run(false, half));
-                    let other = ($spawn)(baton.run(true, count - half));
+                    let one = ($spawn)(Rc::clone(&baton).run(false, count / 2));
+                    let other = ($spawn)(baton.run(true, count / 2));
                     ($join)(one.await) + ($join)(other.await)
                 };
                 ($run)(timed(count, batch))
             }
 
-            pub fn timeouts(count: usize) -> f64 {
+            fn timeouts(count: u64) -> Duration {
                 let batch = async move {
                     for _ in 0..count {
                         ($timeout)(yield_once()).await;
@@ -157,13 +153,63 @@ macro_rules! runtime {
                 ($run)(timed(count, batch))
             }
 
-            pub const STEPS: [fn(usize) -> f64; 4] = [spawn_and_join, yields, wakes, timeouts];
+            /// Each holds the lock for a turn, so the other always has to wait.
+            fn locks(count: u64) -> Duration {
+                let count = count.next_multiple_of(2);
+                let batch = async move {
+                    let shared = Rc::new($new_lock);
+                    let [one, other] = [0, 1].map(|_| {
+                        let $lock = Rc::clone(&shared);
+                        ($spawn)(async move {
+                            for _ in 0..count / 2 {
+                                let mut guard = $guard;
+                                *guard += 1;
+                                yield_once().await;
+                            }
+                            count / 2
+                        })
+                    });
+                    let steps = ($join)(one.await) + ($join)(other.await);
+                    let $lock = shared;
+                    assert_eq!(*$guard, steps);
+                    steps
+                };
+                ($run)(timed(count, batch))
+            }
+
+            fn queues(count: u64) -> Duration {
+                let batch = async move {
+                    let ($sender, $receiver) = $new_queue;
+                    let sending = ($spawn)(async move {
+                        let $sender = $sender;
+                        for _ in 0..count {
+                            ($send)(1).await;
+                        }
+                        0
+                    });
+                    #[allow(unused_mut, reason = "some receive through a shared reference")]
+                    let mut $receiver = $receiver;
+                    let mut sum = 0;
+                    for _ in 0..count {
+                        sum += $receive;
+                    }
+                    sum + ($join)(sending.await)
+                };
+                ($run)(timed(count, batch))
+            }
+
+            pub const STEPS: [fn(u64) -> Duration; 6] =
+                [spawn_and_join, yields, wakes, timeouts, locks, queues];
         }
     };
 }
 
-fn joined<E>(value: Result<usize, E>) -> usize {
+fn joined<E>(value: Result<u64, E>) -> u64 {
     value.unwrap_or_else(|_| panic!("the task did not panic"))
+}
+
+fn passed<T, E>(value: Result<T, E>) -> T {
+    value.unwrap_or_else(|_| panic!("the other end is there"))
 }
 
 runtime!(
@@ -171,7 +217,14 @@ runtime!(
     |batch| ::corio::Runtime::new().expect("it starts").block_on(batch),
     ::corio::spawn,
     joined,
-    async |future| ::corio::timeout(LONG, future).await.expect("no hundred seconds")
+    async |future| ::corio::timeout(LONG, future).await.expect("no hundred seconds"),
+    lock: ::corio::sync::Mutex::new(0), |lock| lock.lock().await,
+    queue: {
+        let queue = Rc::new(::corio::queue::Queue::new(PLACES));
+        (Rc::clone(&queue), queue)
+    },
+    |sender| async |value| passed(sender.put(value).await),
+    |receiver| passed(receiver.get().await)
 );
 runtime!(
     tokio_steps,
@@ -182,7 +235,11 @@ runtime!(
     },
     ::tokio::task::spawn_local,
     joined,
-    async |future| ::tokio::time::timeout(LONG, future).await.expect("no hundred seconds")
+    async |future| ::tokio::time::timeout(LONG, future).await.expect("no hundred seconds"),
+    lock: ::tokio::sync::Mutex::new(0), |lock| lock.lock().await,
+    queue: ::tokio::sync::mpsc::channel(PLACES),
+    |sender| async |value| passed(sender.send(value).await),
+    |receiver| receiver.recv().await.expect("the other end is there")
 );
 runtime!(
     monoio_steps,
@@ -191,28 +248,40 @@ runtime!(
         builder.enable_timer().build().expect("it starts").block_on(batch)
     },
     ::monoio::spawn,
-    |value: usize| value,
-    async |future| ::monoio::time::timeout(LONG, future).await.expect("no hundred seconds")
+    |value: u64| value,
+    async |future| ::monoio::time::timeout(LONG, future).await.expect("no hundred seconds"),
+    lock: ::smol::lock::Mutex::new(0), |lock| lock.lock().await,
+    queue: ::smol::channel::bounded(PLACES),
+    |sender| async |value| passed(sender.send(value).await),
+    |receiver| passed(receiver.recv().await)
 );
 runtime!(
     compio_steps,
     |batch| ::compio::runtime::Runtime::new().expect("it starts").block_on(batch),
     ::compio::runtime::spawn,
     joined,
-    async |future| ::compio::time::timeout(LONG, future).await.expect("no hundred seconds")
+    async |future| ::compio::time::timeout(LONG, future).await.expect("no hundred seconds"),
+    lock: ::smol::lock::Mutex::new(0), |lock| lock.lock().await,
+    queue: ::smol::channel::bounded(PLACES),
+    |sender| async |value| passed(sender.send(value).await),
+    |receiver| passed(receiver.recv().await)
 );
 runtime!(
     glommio_steps,
     |batch| ::glommio::LocalExecutor::default().run(batch),
     ::glommio::spawn_local,
-    |value: usize| value,
+    |value: u64| value,
     async |future| {
         let future = async {
             future.await;
             Ok::<_, ::glommio::GlommioError<()>>(())
         };
         ::glommio::timer::timeout(LONG, future).await.expect("no hundred seconds");
-    }
+    },
+    lock: ::glommio::sync::RwLock::new(0), |lock| passed(lock.write().await),
+    queue: ::glommio::channels::local_channel::new_bounded(PLACES),
+    |sender| async |value| passed(sender.send(value).await),
+    |receiver| receiver.recv().await.expect("the other end is there")
 );
 
 thread_local! {
@@ -227,14 +296,18 @@ runtime!(
         smol::block_on(executor.run(batch))
     },
     |future| SMOL.with(|executor| executor.spawn(future)),
-    |value: usize| value,
+    |value: u64| value,
     async |future| {
         let late = async {
             smol::Timer::after(LONG).await;
             panic!("no hundred seconds");
         };
         smol::future::or(future, late).await
-    }
+    },
+    lock: ::smol::lock::Mutex::new(0), |lock| lock.lock().await,
+    queue: ::smol::channel::bounded(PLACES),
+    |sender| async |value| passed(sender.send(value).await),
+    |receiver| passed(receiver.recv().await)
 );
 
 const RUNTIMES: &[Runtime] = &[
