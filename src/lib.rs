@@ -79,6 +79,8 @@ mod runtime;
 pub mod compat;
 #[cfg(any(feature = "http", feature = "http-client"))]
 pub mod http;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use blocking::{BlockingHandle, spawn_blocking, spawn_blocking as to_thread};
 pub use driver::{Driver, Feature, FeatureState, Features};
