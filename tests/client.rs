@@ -1,6 +1,8 @@
 //! Hazards of an HTTP client: an answer that reaches another request, a connection that leaks, a
 //! server that lies about its answer, a request that is sent twice.
 
+#[path = "support/child.rs"]
+mod child;
 mod support;
 
 #[path = "client/answers.rs"]
@@ -11,8 +13,16 @@ mod cancelling;
 mod closing;
 #[path = "client/decoding.rs"]
 mod decoding;
+#[path = "client/http2.rs"]
+mod http2;
+#[path = "client/limits.rs"]
+mod limits;
 #[path = "client/pool.rs"]
 mod pool;
+#[path = "client/proxies.rs"]
+mod proxies;
+#[path = "client/redirects.rs"]
+mod redirects;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -117,7 +117,7 @@ async fn connections_that_nobody_needs_are_closed_in_time() {
     })
     .await;
     let client = builder().idle_timeout(Duration::from_millis(20)).build().unwrap();
-    bounded(corio::gather((0..3).map(|_| client.get(&server.url).send()))).await.unwrap();
+    bounded(corio::gather((0..3).map(|_| crate::text(client.get(&server.url))))).await.unwrap();
     until(|| client.pool_stats().connections == 0).await;
     assert_eq!(client.pool_stats(), Default::default(), "the host is forgotten as well");
     until(|| gone.get() == server.count.get()).await;

@@ -11,7 +11,10 @@ use super::error::{Error, Phase};
 use super::lease::Lease;
 use super::pool::{Key, Place, Sender};
 use super::proxy::Proxy;
-use super::without_tls as secure;
+#[cfg(feature = "tls")]
+use super::with_tls::Connector;
+#[cfg(not(feature = "tls"))]
+use super::without_tls::Connector;
 use crate::compat::hyper::{Executor, Timer};
 use crate::net;
 
@@ -78,7 +81,7 @@ pub(super) enum Protocol {
 #[derive(Default)]
 pub(super) struct Connecting {
     pub(super) protocol: Protocol,
-    pub(super) connector: secure::Connector,
+    pub(super) connector: Connector,
 }
 
 impl Connecting {

@@ -53,6 +53,9 @@ mod proxy;
 mod redirect;
 mod request;
 mod response;
+#[cfg(feature = "tls")]
+mod with_tls;
+#[cfg(not(feature = "tls"))]
 mod without_tls;
 
 use std::fmt;

@@ -195,6 +195,15 @@ impl ClientBuilder {
         self
     }
 
+    /// What TLS is spoken with: its roots, and a certificate of the client's own. Which protocols it
+    /// offers by ALPN is set here. By default the system's roots are trusted.
+    #[cfg(feature = "tls")]
+    #[doc(alias = "ssl")]
+    pub fn tls(mut self, connector: crate::tls::Connector) -> ClientBuilder {
+        self.connecting.connector = connector.into();
+        self
+    }
+
     /// The proxy for all addresses but those that `except` lists as `NO_PROXY` does: names with
     /// their subdomains, addresses, networks, with commas between.
     ///
