@@ -5,8 +5,13 @@
 mod child;
 mod support;
 
+#[path = "client/aiohttp.rs"]
+mod aiohttp;
 #[path = "client/answers.rs"]
 mod answers;
+#[allow(dead_code)] // The tests of TLS use all of it.
+#[path = "tls/authority.rs"]
+mod authority;
 #[path = "client/cancelling.rs"]
 mod cancelling;
 #[path = "client/closing.rs"]
@@ -23,6 +28,8 @@ mod pool;
 mod proxies;
 #[path = "client/redirects.rs"]
 mod redirects;
+#[path = "client/secure.rs"]
+mod secure;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

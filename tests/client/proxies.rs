@@ -73,7 +73,9 @@ async fn a_tunnel_that_is_refused_is_an_error() {
         let error = error.expect_err(refusal);
         assert_eq!(error.phase(), Phase::Connect, "{error}");
         assert!(error.to_string().contains("the proxy"), "{error}");
-        assert!(proxy.heads.borrow()[0].1.starts_with("CONNECT somewhere.invalid:443 HTTP/1.1\r\n"));
+        assert!(
+            proxy.heads.borrow()[0].1.starts_with("CONNECT somewhere.invalid:443 HTTP/1.1\r\n")
+        );
         assert_eq!(client.pool_stats().connections, 0);
     }
 }

@@ -51,7 +51,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         take_from(&mut url, &mut headers);
         assert_eq!(url.as_str(), "http://h/x");
-        assert_eq!(headers[AUTHORIZATION], format!("Basic {}", BASE64_STANDARD.encode("al i:o:pen")));
+        assert_eq!(
+            headers[AUTHORIZATION],
+            format!("Basic {}", BASE64_STANDARD.encode("al i:o:pen"))
+        );
         assert!(headers[AUTHORIZATION].is_sensitive());
     }
 

@@ -70,7 +70,10 @@ mod tests {
         assert_eq!(sent(&["a=1; Domain=b.example"], "http://b.example/x/z"), None);
         assert_eq!(sent(&["a=1; Secure; Path=/"], "http://a.example/"), None);
         assert_eq!(sent(&["a=1; Max-Age=0"], "http://a.example/x/z"), None);
-        assert_eq!(sent(&["a=1", "nonsense", "a=2"], "http://a.example/x/").as_deref(), Some("a=2"));
+        assert_eq!(
+            sent(&["a=1", "nonsense", "a=2"], "http://a.example/x/").as_deref(),
+            Some("a=2")
+        );
         assert_eq!(Jar::new(false).value_for(&"http://h/".parse().unwrap()), None);
     }
 }

@@ -172,8 +172,7 @@ impl ClientBuilder {
 
     /// A header field of every request that has none of this name.
     pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> ClientBuilder {
-        let parts =
-            (HeaderName::try_from(name.as_ref()), HeaderValue::from_bytes(value.as_ref()));
+        let parts = (HeaderName::try_from(name.as_ref()), HeaderValue::from_bytes(value.as_ref()));
         if let (Ok(name), Ok(value)) = parts {
             self.headers.insert(name, value);
         } else {

@@ -20,7 +20,10 @@ pub(super) enum Proxies {
     #[default]
     Environment,
     None,
-    Given { proxy: String, except: String },
+    Given {
+        proxy: String,
+        except: String,
+    },
 }
 
 impl Proxies {

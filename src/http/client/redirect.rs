@@ -11,8 +11,8 @@
 
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
-    CONTENT_RANGE, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, LOCATION, PROXY_AUTHORIZATION,
-    TRANSFER_ENCODING,
+    CONTENT_RANGE, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, LOCATION,
+    PROXY_AUTHORIZATION, TRANSFER_ENCODING,
 };
 use hyper::{Method, StatusCode};
 use url::Url;
@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_location_that_is_none_of_http_is_refused() {
-        for location in ["file:///etc/passwd", "javascript:alert(1)", "http://", "http://h:99999/"] {
+        for location in ["file:///etc/passwd", "javascript:alert(1)", "http://", "http://h:99999/"]
+        {
             let mut answer = HeaderMap::new();
             answer.insert(LOCATION, location.parse().unwrap());
             let next = target(StatusCode::FOUND, &answer, &Method::GET, &url("http://h/"));
@@ -143,7 +144,8 @@ mod tests {
     #[test]
     fn credentials_stay_with_their_origin() {
         let others = ["https://h/", "http://h:81/", "http://i/"];
-        for (to, is_kept) in others.map(|to| (to, false)).into_iter().chain([("http://h/x", true)]) {
+        for (to, is_kept) in others.map(|to| (to, false)).into_iter().chain([("http://h/x", true)])
+        {
             let mut headers = HeaderMap::new();
             for name in [AUTHORIZATION, COOKIE, CONTENT_TYPE] {
                 headers.insert(name, "v".parse().unwrap());

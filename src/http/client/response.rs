@@ -71,7 +71,8 @@ impl Response {
         if !status.is_client_error() && !status.is_server_error() {
             return Ok(self);
         }
-        Err(Error::of_status(status.as_u16(), format!("the server answered {status}")).at(self.url()))
+        Err(Error::of_status(status.as_u16(), format!("the server answered {status}"))
+            .at(self.url()))
     }
 
     /// The next piece of the body; `None` at its end.

@@ -15,7 +15,8 @@ impl Connector {
         _: S,
         _: bool,
     ) -> Result<(S, bool), Error> {
-        let text = "an address of the scheme `https` needs the feature `tls` of corio, which is off";
+        let text =
+            "an address of the scheme `https` needs the feature `tls` of corio, which is off";
         Err(Error::new(Phase::Connect, text))
     }
 }
