@@ -66,7 +66,7 @@ async fn what_its_users_do() {
 
     // A body in pieces, in both directions.
     let all = numbered(0, 300_000);
-    let pieces: Vec<_> = all.chunks(7_777).map(|it| bytes::Bytes::copy_from_slice(it)).collect();
+    let pieces: Vec<_> = all.chunks(7_777).map(bytes::Bytes::copy_from_slice).collect();
     let frames = pieces.into_iter().map(|piece| std::io::Result::Ok(Frame::data(piece)));
     let body = Body::wrap(StreamBody::new(stream::iter(frames)));
     let answer = bounded(client.post(server.url("/back")).body(body).send()).await.unwrap();

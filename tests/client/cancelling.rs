@@ -141,7 +141,7 @@ async fn the_same_on_one_connection_of_http_2() {
     give_up_a_thousand(builder().http2_prior_knowledge(), 1).await;
 }
 
-/// Polls a future up to `polls` times, a turn of the loop apart, and drops it. True if it was ready.
+/// Polls a future up to `polls` times, a moment apart, and drops it. True if it was ready.
 async fn polled<F: Future>(mut future: Pin<Box<F>>, polls: usize) -> bool {
     for _ in 0..polls {
         let poll = poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
@@ -189,4 +189,26 @@ async fn a_request_can_be_dropped_after_each_poll() {
 #[corio::test]
 async fn a_request_of_http_2_can_be_dropped_after_each_poll() {
     drop_after_each_poll(builder().http2_prior_knowledge()).await;
+}
+
+#[corio::test]
+async fn a_request_ends_with_its_task_and_at_its_soft_deadline() {
+    let server = numbers_server().await;
+    let url = format!("http://{}", server.local_addrs()[0]);
+    for settings in [builder(), builder().http2_prior_knowledge()] {
+        let client = settings.connections_per_host(1).build().unwrap();
+        // Nobody else comes, so that this is never answered.
+        let alone = text(client.get(format!("{url}/together")));
+        let task = corio::spawn(alone);
+        until(|| server.connection_count() == 1).await;
+        assert!(task.cancel());
+        assert!(bounded(task).await.unwrap_err().is_cancelled());
+        let alone = text(client.get(format!("{url}/together")));
+        let late = corio::wait_for(Duration::from_millis(10), alone);
+        assert!(bounded(late).await.is_err());
+        let next = bounded(text(request(&client, &url, 5, 5, 0))).await;
+        assert_eq!(next.unwrap(), (200, pieces(5, 15)));
+        drop(client);
+        until(|| server.connection_count() == 0).await;
+    }
 }

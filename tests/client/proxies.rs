@@ -97,8 +97,12 @@ fn blocking_proxy() -> (String, mpsc::Receiver<String>) {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
-            let head: Vec<_> =
-                stream.by_ref().lines().map_while(Result::ok).take_while(|it| it != "").collect();
+            let head: Vec<_> = stream
+                .by_ref()
+                .lines()
+                .map_while(Result::ok)
+                .take_while(|it| !it.is_empty())
+                .collect();
             let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nproxy";
             stream.get_mut().write_all(answer).unwrap();
             sender.send(head.join("\n")).unwrap();

@@ -27,7 +27,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 /// A body with its coding, if any, undone.
 pub(super) enum Decoding {
-    Plain(Raw),
+    Plain(Box<Raw>),
     Gzip(Box<GzipDecoder<Raw>>),
     Brotli(Box<BrotliDecoder<Raw>>),
     Zstd(Box<ZstdDecoder<Raw>>),
@@ -54,7 +54,7 @@ impl Decoding {
                 decoder.multiple_members(true);
                 Decoding::Zstd(Box::new(decoder))
             }
-            _ => return Decoding::Plain(raw),
+            _ => return Decoding::Plain(Box::new(raw)),
         };
         headers.remove(CONTENT_ENCODING);
         headers.remove(CONTENT_LENGTH);

@@ -34,8 +34,8 @@
 //!
 //! # Cancellation
 //!
-//! A request that is dropped at any moment leaves nothing behind: its connection is closed, or, with
-//! HTTP/2, its stream is reset, and no answer reaches another request.
+//! A request that is dropped at any moment leaves nothing behind: its connection is closed (with
+//! HTTP/2, its stream is reset), and no answer reaches another request.
 
 mod again;
 mod authorization;

@@ -16,8 +16,8 @@
 //! answer to its end and is ready for the next request. A lease that is dropped earlier ends the
 //! task of its connection, and the place is free when that task is gone.
 //!
-//! A connection of HTTP/2 is shared by all requests to its host and holds no place. While a host may
-//! turn out to speak it, one request at a time connects.
+//! A connection of HTTP/2 is shared by all requests to its host and holds no place. While a host
+//! may turn out to speak it, one request at a time connects.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;

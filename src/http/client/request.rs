@@ -23,12 +23,12 @@ use crate::time::{Instant, timeout_at};
 /// ```
 /// use corio::http::{self, Body, Client, Request, Response};
 /// use corio::time::Duration;
-/// use http_body_util::BodyExt;
+/// use http_body_util::{BodyExt, Full};
 ///
 /// # corio::run(async {
 /// let echo = http::service_fn(async |request: Request<Body>| {
 ///     let body = request.into_body().collect().await?.to_bytes();
-///     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(http_body_util::Full::new(body)))
+///     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Response::new(Full::new(body)))
 /// });
 /// let server = http::serve("127.0.0.1:0", echo).await?;
 ///

@@ -30,7 +30,7 @@ impl Response {
     pub(super) fn new(mut head: Parts, raw: Raw, is_decoded: bool, body_limit: u64) -> Response {
         let decoding = match is_decoded {
             true => Decoding::new(raw, &mut head.headers),
-            false => Decoding::Plain(raw),
+            false => Decoding::Plain(Box::new(raw)),
         };
         Response { head, body: ResponseBody { decoding, is_over: false }, body_limit }
     }
