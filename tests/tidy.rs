@@ -68,7 +68,6 @@ const SIDEWAYS: &[Sideways] = &[
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
     ("http", "tls", "a client speaks TLS where an address asks for it"),
-    ("compat", "tls", "a TLS stream has the traits that its stream has"),
 ];
 
 /// The only files that hold `unsafe`.
