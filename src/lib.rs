@@ -77,7 +77,7 @@ mod runtime;
 
 #[cfg(any(feature = "tokio-io", feature = "hyper"))]
 pub mod compat;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "http-client"))]
 pub mod http;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2 servers on hyper: feature `http`.
+//! HTTP/1.1 and HTTP/2 on hyper: servers, feature `http`, and a [`client`], feature `http-client`.
 //!
 //! [`serve`] takes any `tower` service: an [axum] router as it is, or [`service_fn`] of an async
 //! function, whose future and captures need not be `Send`. hyper parses and frames, corio's
@@ -34,12 +34,23 @@
 //!
 //! [axum]: https://docs.rs/axum
 
+#[cfg(feature = "http")]
 mod activity;
+#[cfg(feature = "http")]
 mod body;
+#[cfg(feature = "http-client")]
+pub mod client;
+#[cfg(feature = "http")]
 mod server;
+#[cfg(feature = "http")]
 mod service;
 
+#[cfg(feature = "http")]
 pub use body::Body;
+#[cfg(feature = "http-client")]
+pub use client::Client;
 pub use hyper::{Method, Request, Response, StatusCode, Version, header};
+#[cfg(feature = "http")]
 pub use server::{ServeOptions, Server, serve};
+#[cfg(feature = "http")]
 pub use service::{ServiceFn, service_fn};
