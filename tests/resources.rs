@@ -15,6 +15,8 @@ mod frames;
 mod pipes;
 #[path = "resources/processes.rs"]
 mod processes;
+#[path = "resources/sendfile.rs"]
+mod sendfile;
 #[path = "resources/signals.rs"]
 mod signals;
 #[path = "resources/stage.rs"]

@@ -29,6 +29,7 @@
 mod buffer;
 mod calls;
 mod cursor;
+mod dir;
 mod direct;
 #[cfg(test)]
 mod faults;
@@ -48,6 +49,7 @@ mod writing;
 pub use crate::driver::{Advice, AlignedBuffer};
 pub use buffer::OwnedBuffer;
 pub use cursor::Cursor;
+pub use dir::Dir;
 pub use direct::DirectFile;
 pub use file::File;
 pub use folder::{DirEntry, ReadDir, read_dir};

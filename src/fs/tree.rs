@@ -85,7 +85,7 @@ pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
         return remove_file(path).await;
     }
     let core = Core::current();
-    let how = OpenHow { read: true, folder: true, no_follow: true, ..OpenHow::default() };
+    let how = OpenHow { read: true, folder: true, no_follow: true, ..OpenHow::NOTHING };
     let top = open(&core, None, name(path)?, how).await?;
     empty(&core, top).await?;
     remove_dir(path).await

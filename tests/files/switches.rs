@@ -9,10 +9,11 @@ use super::child::rerun;
 use super::support::{bounded, numbered};
 
 /// Those of files.
-const FILES: [Feature; 13] = [
+const FILES: [Feature; 15] = [
     Feature::Read,
     Feature::Write,
     Feature::Openat,
+    Feature::Openat2,
     Feature::Statx,
     Feature::Fsync,
     Feature::Fallocate,
@@ -23,6 +24,7 @@ const FILES: [Feature; 13] = [
     Feature::Mkdirat,
     Feature::Symlinkat,
     Feature::Linkat,
+    Feature::Splice,
 ];
 
 /// Uses each operation once.
