@@ -44,7 +44,7 @@ use crate::fs::File;
 /// let file = corio::fs::File::create(&path).await?;
 /// assert_eq!(server.read_to_file(&file, 0, 12).await?, 12);
 /// assert_eq!(corio::fs::read(&path).await?, b"12 bytes of ");
-/// assert_eq!(server.read_chunk().await?.unwrap(), b"it, and more");
+/// assert_eq!(&server.read_chunk().await?.unwrap()[..], b"it, and more");
 /// # folder.remove().await?;
 /// # std::io::Result::Ok(())
 /// # }).unwrap();
