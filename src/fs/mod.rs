@@ -22,8 +22,8 @@
 //! **Cancellation.** The kernel may have carried out what was cancelled: a dropped write, rename or
 //! remove may have happened, and every item says so. A dropped open leaves no descriptor behind.
 //!
-//! **What others send.** A path that a client sent is opened beneath a folder, which it cannot leave:
-//! [`Dir`]. A file goes to a client by the streams' `sendfile`, through the kernel.
+//! **What others send.** A path that a client sent is opened beneath a folder, which it cannot
+//! leave: [`Dir`]. A file goes to a client by the streams' `sendfile`, through the kernel.
 //!
 //! **On the epoll driver**, and for what the ring does not have (locks, folders' entries, targets
 //! of links, permissions), eight helper threads a core make the system calls. What they have begun
@@ -51,6 +51,7 @@ mod writing;
 
 pub use crate::driver::{Advice, AlignedBuffer};
 pub use buffer::OwnedBuffer;
+pub(crate) use calls::check_position;
 pub use cursor::Cursor;
 pub use dir::Dir;
 pub use direct::DirectFile;

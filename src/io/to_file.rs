@@ -27,7 +27,7 @@ use super::{Chunk, Stream};
 use crate::driver::{Fd, Op, Payload, is_no_copy};
 use crate::executor::operation::Operation;
 use crate::executor::{Life, Unhandled};
-use crate::fs::File;
+use crate::fs::{File, check_position};
 
 /// Bytes of a stream on their way into a file: the future of the streams' `read_to_file`. Its value
 /// is their number.
@@ -153,6 +153,7 @@ impl Way<'_> {
     async fn go(self) -> io::Result<()> {
         let core = self.stream.core();
         core.check_turning()?;
+        check_position(self.position)?;
         let pipe = Rc::new(WidePipe::open(core)?);
         let mut splices =
             self.stream.source.get().splices() && pipe.can_drain_into(self.file.descriptor());
