@@ -3,6 +3,8 @@
 //! Each module holds the hazards of one kind. What all must do is in `stage`: every operation is
 //! dropped after each possible poll, and then nothing is lost and nothing is kept.
 
+#[path = "resources/asyncio_cases.rs"]
+mod asyncio_cases;
 #[path = "support/child.rs"]
 mod child;
 #[path = "resources/datagrams.rs"]
@@ -15,6 +17,8 @@ mod frames;
 mod pipes;
 #[path = "resources/processes.rs"]
 mod processes;
+#[path = "resources/sendfile.rs"]
+mod sendfile;
 #[path = "resources/signals.rs"]
 mod signals;
 #[path = "resources/stage.rs"]

@@ -57,6 +57,7 @@ const FLOORS: &[Floor] = &[
 /// What may be named on the same floor, or, from floor 5, below the public floors.
 const SIDEWAYS: &[Sideways] = &[
     ("net", "io", "a stream is a descriptor with io's inbox and outbox"),
+    ("io", "fs", "a stream sends a file and is read into one"),
     ("fs", "io", "a read that is cut off says so as those of streams do"),
     ("net", "cores", "a server over many cores starts its parts there"),
     ("net", "signal", "a server ends on signals"),

@@ -245,6 +245,7 @@ fn print(payload: *mut Payload) -> Print {
         Payload::Status(status) => (&raw const **status as usize, 0, 0),
         Payload::Memory(memory) => (memory.as_slice().as_ptr() as usize, memory.capacity(), 0),
         Payload::Memories(memories) => (&raw const **memories as usize, 0, 0),
+        Payload::Second(second) => (&raw const **second as usize, 0, 0),
         Payload::Message(message) => (&raw const **message as usize, 0, 0),
     };
     Print { address: address ^ (payload as usize).rotate_left(32), length, sum }

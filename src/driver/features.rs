@@ -44,6 +44,8 @@ pub enum Feature {
     Write,
     /// A file is opened on the ring, and not on a helper thread (5.6).
     Openat,
+    /// A file is opened with rules for its path on the ring, and not on a helper thread (5.6).
+    Openat2,
     /// The status of a file is asked for on the ring, and not on a helper thread (5.6).
     Statx,
     /// A file is brought to the disk on the ring, and not on a helper thread (5.1).
@@ -64,11 +66,13 @@ pub enum Feature {
     Symlinkat,
     /// A file gets a second name on the ring, and not on a helper thread (5.15).
     Linkat,
+    /// A file goes into a pipe or comes out of it on the ring, and not on a helper thread (5.7).
+    Splice,
 }
 
 impl Feature {
     /// All features, in the order they are reported.
-    pub const ALL: [Feature; 26] = [
+    pub const ALL: [Feature; 28] = [
         Feature::SingleIssuer,
         Feature::DeferTaskrun,
         Feature::CoopTaskrun,
@@ -85,6 +89,7 @@ impl Feature {
         Feature::Read,
         Feature::Write,
         Feature::Openat,
+        Feature::Openat2,
         Feature::Statx,
         Feature::Fsync,
         Feature::Fallocate,
@@ -95,6 +100,7 @@ impl Feature {
         Feature::Mkdirat,
         Feature::Symlinkat,
         Feature::Linkat,
+        Feature::Splice,
     ];
 
     /// The kernel's name in lower case, which `CORIO_DISABLE` takes.
@@ -116,6 +122,7 @@ impl Feature {
             Feature::Read => "read",
             Feature::Write => "write",
             Feature::Openat => "openat",
+            Feature::Openat2 => "openat2",
             Feature::Statx => "statx",
             Feature::Fsync => "fsync",
             Feature::Fallocate => "fallocate",
@@ -126,6 +133,7 @@ impl Feature {
             Feature::Mkdirat => "mkdirat",
             Feature::Symlinkat => "symlinkat",
             Feature::Linkat => "linkat",
+            Feature::Splice => "splice",
         }
     }
 }

@@ -69,15 +69,15 @@ pub use features::{Feature, FeatureState, Features};
 pub use files::{Advice, AlignedBuffer};
 pub(crate) use files::{
     AllocateMode, FileOp, HERE, Helpers, LinkFlags, LockKind, Memories, Memory, OpenHow, Paths,
-    RawEntry, Status, StatusFlags, StatusPlace, entries, is_about_links, is_cancelled, is_no_copy,
-    is_without_positions, kind, memory_of,
+    RawEntry, Second, SpliceEnd, Status, StatusFlags, StatusPlace, entries, is_about_links,
+    is_cancelled, is_escape, is_no_call, is_no_copy, is_without_positions, kind, memory_of,
 };
 pub use local::Credentials;
 pub(crate) use local::LocalKind;
 pub(crate) use message::{DESCRIPTORS_MAX, Message, Received, parse_datagram};
 pub use payload::Segment;
 pub(crate) use payload::{Batch, Payload, ReceiveBuffer};
-pub(crate) use pipe::Inherited;
+pub(crate) use pipe::{Inherited, WIDE_BYTES};
 pub(crate) use prefetch::prefetch;
 pub use probe::{Capability, Found, KnownBug, Prober};
 pub use refusal::{Cause, Cure, Refusal};

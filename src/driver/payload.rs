@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::{Buf, Bytes};
 
-use super::files::{Memories, Memory, Paths, StatusPlace};
+use super::files::{Memories, Memory, Paths, Second, StatusPlace};
 use super::message::passing;
 use super::{Address, Chunk, Message};
 
@@ -38,6 +38,8 @@ pub(crate) enum Payload {
     Memory(Memory),
     /// Several pieces of it.
     Memories(Box<Memories>),
+    /// The second descriptor of an operation that has two.
+    Second(Box<Second>),
     /// A descriptor that is to be closed.
     Descriptor(OwnedFd),
     /// Bytes with an address, or with what goes beside them.

@@ -224,6 +224,7 @@ pub(super) const fn trial_of(feature: Feature) -> Trial {
         Feature::Read => files::try_read,
         Feature::Write => files::try_write,
         Feature::Openat => files::try_openat,
+        Feature::Openat2 => files::try_openat2,
         Feature::Statx => files::try_statx,
         Feature::Fsync => files::try_fsync,
         Feature::Fallocate => files::try_fallocate,
@@ -234,6 +235,7 @@ pub(super) const fn trial_of(feature: Feature) -> Trial {
         Feature::Mkdirat => files::try_mkdirat,
         Feature::Symlinkat => files::try_symlinkat,
         Feature::Linkat => files::try_linkat,
+        Feature::Splice => files::try_splice,
     };
     Trial::Operation(operation)
 }

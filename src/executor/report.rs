@@ -21,7 +21,8 @@ pub enum Unhandled {
         /// The panic's text.
         message: String,
     },
-    /// A stream was dropped before it could send all that was written to it.
+    /// A stream was dropped before it could send all that was written to it, or a `read_to_file`
+    /// before what it had taken was in the file.
     WriteFailed {
         /// The kernel's error.
         error: std::io::Error,

@@ -30,8 +30,13 @@ pub(super) fn checked(result: i32) -> io::Result<usize> {
 
 /// A position as the kernel takes it: with a sign, and -1 has a meaning of its own.
 pub(super) fn checked_position(position: u64) -> io::Result<u64> {
+    check_position(position).map(|()| position)
+}
+
+/// The same, for who needs no number.
+pub(crate) fn check_position(position: u64) -> io::Result<()> {
     if i64::try_from(position).is_ok() {
-        return Ok(position);
+        return Ok(());
     }
     let text = format!("{position} is no position in a file: the last one is {}", i64::MAX);
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))

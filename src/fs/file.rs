@@ -52,6 +52,10 @@ impl File {
         File { core, fd, cold_reads: Cell::new(0) }
     }
 
+    pub(crate) fn descriptor(&self) -> &Rc<Fd> {
+        &self.fd
+    }
+
     /// Opens a file for reading. A pipe with a name is opened at once, also where nobody writes to
     /// it yet and open(2) would wait (on the ring; a helper waits).
     ///

@@ -22,21 +22,7 @@ use crate::executor::operation::Operation;
 /// What one call fills: about a thousand short names, whose taking apart takes some 50 µs.
 const BATCH_BYTES: usize = 32 << 10;
 
-const FOLDER: OpenHow = OpenHow {
-    read: true,
-    write: false,
-    append: false,
-    truncate: false,
-    create: false,
-    create_new: false,
-    direct: false,
-    unnamed: false,
-    folder: true,
-    no_follow: false,
-    place_only: false,
-    custom: 0,
-    mode: 0,
-};
+const FOLDER: OpenHow = OpenHow { read: true, folder: true, ..OpenHow::NOTHING };
 
 /// Opens a folder and gives its entries, in the order of the file system, without `.` and `..`.
 ///

@@ -22,6 +22,9 @@
 //! **Cancellation.** The kernel may have carried out what was cancelled: a dropped write, rename or
 //! remove may have happened, and every item says so. A dropped open leaves no descriptor behind.
 //!
+//! **What others send.** A path that a client sent is opened beneath a folder, which it cannot
+//! leave: [`Dir`]. A file goes to a client by the streams' `sendfile`, through the kernel.
+//!
 //! **On the epoll driver**, and for what the ring does not have (locks, folders' entries, targets
 //! of links, permissions), eight helper threads a core make the system calls. What they have begun
 //! cannot be stopped; the runtime does not wait for it at its end.
@@ -29,6 +32,7 @@
 mod buffer;
 mod calls;
 mod cursor;
+mod dir;
 mod direct;
 #[cfg(test)]
 mod faults;
@@ -47,7 +51,9 @@ mod writing;
 
 pub use crate::driver::{Advice, AlignedBuffer};
 pub use buffer::OwnedBuffer;
+pub(crate) use calls::check_position;
 pub use cursor::Cursor;
+pub use dir::Dir;
 pub use direct::DirectFile;
 pub use file::File;
 pub use folder::{DirEntry, ReadDir, read_dir};

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use super::File;
-use super::calls::{name, open};
+use super::dir::open_by_rule;
+use super::{Dir, File};
 use crate::driver::OpenHow;
 use crate::executor::Core;
 
@@ -37,7 +37,7 @@ impl Default for OpenOptions {
 impl OpenOptions {
     /// Everything off; files are made with the permissions 0666, less the process's mask.
     pub fn new() -> OpenOptions {
-        OpenOptions { how: OpenHow { mode: 0o666, ..OpenHow::default() } }
+        OpenOptions { how: OpenHow { mode: 0o666, ..OpenHow::NOTHING } }
     }
 
     /// The file can be read.
@@ -82,6 +82,12 @@ impl OpenOptions {
         self
     }
 
+    /// No part of the path may be a link: one that is is an error.
+    pub fn no_symlinks(mut self, on: bool) -> Self {
+        self.how.no_links = on;
+        self
+    }
+
     /// Flags of open(2) besides, such as `O_NOATIME`. Those for reading and writing are left out.
     pub fn custom_flags(mut self, flags: i32) -> Self {
         self.how.custom = flags;
@@ -92,7 +98,8 @@ impl OpenOptions {
     ///
     /// # Errors
     ///
-    /// The kernel's; `InvalidInput` for options that contradict each other, as in std.
+    /// The kernel's; `InvalidInput` for options that contradict each other, as in std;
+    /// `Unsupported` for [`no_symlinks`](Self::no_symlinks) where the kernel does not know it.
     ///
     /// # Panics
     ///
@@ -105,8 +112,35 @@ impl OpenOptions {
     pub async fn open(&self, path: impl AsRef<Path>) -> io::Result<File> {
         self.check()?;
         let core = Core::current();
-        let fd = open(&core, None, name(path.as_ref())?, self.how).await?;
+        let fd = open_by_rule(&core, None, path.as_ref(), self.how).await?;
         Ok(File::new(core, fd))
+    }
+
+    /// Opens a file beneath a folder: a path that leads out of it is refused, see [`Dir`].
+    ///
+    /// ```
+    /// # corio::run(async {
+    /// # let folder = corio::fs::TemporaryFolder::new().await?;
+    /// let uploads = corio::fs::Dir::open(folder.path()).await?;
+    /// let options = corio::fs::OpenOptions::new().write(true).create_new(true).no_symlinks(true);
+    /// let file = options.open_beneath(&uploads, "a name that somebody sent").await?;
+    /// file.write_all_at(0, "contents").await?;
+    /// # folder.remove().await?;
+    /// # std::io::Result::Ok(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `PermissionDenied` for a path that leads out of the folder; `Unsupported` where the kernel
+    /// cannot keep to that rule; otherwise as [`open`](Self::open).
+    ///
+    /// # Cancellation
+    ///
+    /// **Weak**: as of [`open`](Self::open).
+    pub async fn open_beneath(&self, folder: &Dir, path: impl AsRef<Path>) -> io::Result<File> {
+        self.check()?;
+        folder.open_as(path.as_ref(), self.how).await
     }
 
     /// What std refuses is refused.

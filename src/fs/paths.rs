@@ -250,7 +250,7 @@ pub async fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
 /// **Strict**: nothing changes.
 #[doc(alias = "realpath")]
 pub async fn canonicalize(path: impl AsRef<Path>) -> io::Result<PathBuf> {
-    let how = OpenHow { place_only: true, ..OpenHow::default() };
+    let how = OpenHow { place_only: true, ..OpenHow::NOTHING };
     let place = open(&Core::current(), None, name(path.as_ref())?, how).await?;
     read_link(format!("/proc/self/fd/{}", place.raw())).await
 }

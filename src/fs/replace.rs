@@ -53,7 +53,7 @@ pub async fn replace(path: impl AsRef<Path>, bytes: impl Into<Segment>) -> io::R
         let _ = remove_file(&beside).await;
         return Err(error);
     }
-    let how = OpenHow { read: true, folder: true, ..OpenHow::default() };
+    let how = OpenHow { read: true, folder: true, ..OpenHow::NOTHING };
     let fd = open(&core, None, name(&folder)?, how).await?;
     let op = FileOp::Sync { fd: fd.raw(), data_only: false };
     super::calls::plain(&core, &fd, op).await

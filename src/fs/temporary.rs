@@ -248,7 +248,7 @@ impl fmt::Debug for TemporaryFolder {
 #[doc(alias = "TemporaryFile")]
 pub async fn unnamed_file(folder: impl AsRef<Path>) -> io::Result<File> {
     let core = Core::current();
-    let how = OpenHow { read: true, write: true, unnamed: true, mode: 0o600, ..OpenHow::default() };
+    let how = OpenHow { read: true, write: true, unnamed: true, mode: 0o600, ..OpenHow::NOTHING };
     let fd = open(&core, None, name(folder.as_ref())?, how).await?;
     Ok(File::new(core, fd))
 }

@@ -4,20 +4,29 @@
 //! name and never behind a link. So whoever exchanges a folder for a link meanwhile loses the link,
 //! and nothing outside is touched. What others remove meanwhile is removed; what they add behind
 //! the reader's back is found by another round, as long as each round removes something.
+//!
+//! The files of a folder are removed many at a time: each waits for a thread of the kernel's or a
+//! helper, and one after the other they would wait for little else. How many bounds what a turn of
+//! the loop has to do with them.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+
 use super::calls::{name, on_names, open};
 use super::folder::{ReadDir, open_folder_in};
 use super::paths::{create_dir, metadata, remove_dir, remove_file, symlink_metadata};
-use crate::driver::{Fd, FileOp, OpenHow, Paths, is_about_links, kind};
+use crate::driver::{Fd, FileOp, OpenHow, Paths, RawEntry, is_about_links, kind};
 use crate::executor::Core;
 
 /// How often a folder is read anew that others fill while it is emptied.
 const ROUNDS_MAX: usize = 64;
+
+/// How many files are removed at a time.
+const REMOVALS_MAX: usize = 32;
 
 /// How deep a tree may be: each level holds a descriptor while it is worked on.
 const DEPTH_MAX: usize = 4096;
@@ -63,8 +72,8 @@ pub async fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 /// Removes a folder with all that is in it. Links are removed, never followed; if the path itself
 /// is one, it alone is.
 ///
-/// Not more than one file of a tree is removed at a time, and the loop turns between any two. Each
-/// level of the tree holds a descriptor meanwhile.
+/// Up to 32 files are removed at a time, all of one folder, and the loop goes on meanwhile. Each
+/// level of the tree holds a descriptor.
 ///
 /// # Errors
 ///
@@ -85,7 +94,7 @@ pub async fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
         return remove_file(path).await;
     }
     let core = Core::current();
-    let how = OpenHow { read: true, folder: true, no_follow: true, ..OpenHow::default() };
+    let how = OpenHow { read: true, folder: true, no_follow: true, ..OpenHow::NOTHING };
     let top = open(&core, None, name(path)?, how).await?;
     empty(&core, top).await?;
     remove_dir(path).await
@@ -192,19 +201,28 @@ async fn remove_files(core: &Rc<Core>, level: &mut Level) -> io::Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        for entry in batch {
-            if entry.kind == kind::FOLDER {
-                level.folders.push(entry.name);
-                continue;
-            }
-            match unlink(core, &level.fd, entry.name.clone(), false).await {
-                // Of file systems that do not tell kinds, or one that was exchanged.
-                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                    level.folders.push(entry.name);
-                }
-                removed => removed?,
-            }
+        let parent = &level.fd;
+        let removals = stream::iter(batch).map(|entry| remove_file_in(core, parent, entry));
+        let mut removals = removals.buffer_unordered(REMOVALS_MAX);
+        while let Some(folder) = removals.try_next().await? {
+            level.folders.extend(folder);
         }
+    }
+}
+
+/// Removes one entry, unless it is a folder: then it gives its name.
+async fn remove_file_in(
+    core: &Rc<Core>,
+    parent: &Rc<Fd>,
+    entry: RawEntry,
+) -> io::Result<Option<OsString>> {
+    if entry.kind == kind::FOLDER {
+        return Ok(Some(entry.name));
+    }
+    match unlink(core, parent, entry.name.clone(), false).await {
+        // Of file systems that do not tell kinds, or one that was exchanged.
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Some(entry.name)),
+        removed => removed.map(|()| None),
     }
 }
 

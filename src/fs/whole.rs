@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::calls::{checked, on_file, room};
 use super::{File, OpenOptions};
-use crate::driver::{FileOp, Memory, Payload, Segment, is_no_copy};
+use crate::driver::{FileOp, Memory, Payload, Second, Segment, is_no_copy};
 
 /// What is read at a time of a file that does not say how long it is.
 const PIECE_BYTES: usize = 64 << 10;
@@ -152,7 +152,7 @@ async fn copy_contents(source: &File, target: &File) -> io::Result<u64> {
     loop {
         let (from, to) = (source.fd.raw(), target.fd.raw());
         let op = FileOp::CopyRange { from, to, length: COPY_BYTES };
-        let outcome = on_file(&source.core, &target.fd, op, Payload::None).await?;
+        let outcome = on_file(&source.core, &target.fd, op, Second::of(&source.fd)).await?;
         match checked(outcome.result) {
             // Some file systems say so of files that have contents, as `/proc`.
             Ok(0) => break,

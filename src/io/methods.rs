@@ -116,6 +116,30 @@ macro_rules! read_methods {
             self.stream().read_to_end(buffer).await
         }
 
+        /// Moves up to `length` bytes, or all up to the end of the input, into a file from a
+        /// position on: what has arrived first, then what comes, in the kernel where that can be.
+        /// See [`ReadToFile`](crate::io::ReadToFile), which also says how far it is.
+        ///
+        /// # Errors
+        ///
+        /// The kernel's, of the stream or of the file. Bytes that could not be written stay in the
+        /// stream.
+        ///
+        /// # Cancellation
+        ///
+        /// **Weak**: what was taken out of the stream is written to the file, some of it perhaps
+        /// after this was dropped; the rest is in the stream.
+        #[doc(alias = "splice")]
+        #[doc(alias = "recvfile")]
+        pub fn read_to_file<'s>(
+            &'s mut self,
+            file: &'s crate::fs::File,
+            position: u64,
+            length: u64,
+        ) -> crate::io::ReadToFile<'s> {
+            crate::io::ReadToFile::new(self.stream(), file, position, length)
+        }
+
         /// Waits for unread bytes and shows the first of them; empty at the end of the input.
         /// [`consume`](Self::consume) takes them.
         ///
@@ -198,6 +222,29 @@ macro_rules! write_methods {
                 bytes.extend_from_slice(part.as_ref());
             }
             self.stream().write_owned(Segment::from(bytes))
+        }
+
+        /// Sends a range of a file, or as much of it as the file has: behind what was written
+        /// before, before what is written later, and in the kernel where that can be. The number of
+        /// bytes. See [`Sendfile`](crate::io::Sendfile), which also says how far it is.
+        ///
+        /// # Errors
+        ///
+        /// The kernel's, of the file; as [`write`](Self::write), of the stream.
+        ///
+        /// # Cancellation
+        ///
+        /// **Weak**: a part of the range is sent, and [`sent`](crate::io::Sendfile::sent) says how
+        /// much. Nothing is sent after the drop.
+        #[doc(alias = "splice")]
+        #[doc(alias = "copy")]
+        pub fn sendfile<'s>(
+            &'s self,
+            file: &'s crate::fs::File,
+            range: impl std::ops::RangeBounds<u64>,
+        ) -> crate::io::Sendfile<'s> {
+            let range = (range.start_bound().cloned(), range.end_bound().cloned());
+            crate::io::Sendfile::new(self.stream(), file, range)
         }
 
         /// Whether writes are refused: after [`shutdown`](Self::shutdown),

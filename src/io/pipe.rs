@@ -73,8 +73,8 @@ impl PipeReader {
         PipeReader { stream: Stream::new(Rc::clone(core), fd, source) }
     }
 
-    /// Takes over a descriptor to read from: of a pipe, a FIFO, a terminal, a device. Its open file
-    /// is set not to block, which others that share it will notice.
+    /// Takes over a descriptor to read from: of a pipe, a FIFO, a terminal, a device, a file from
+    /// where it is. Its open file is set not to block, which others that share it will notice.
     ///
     /// # Errors
     ///
@@ -86,8 +86,8 @@ impl PipeReader {
     #[track_caller]
     pub fn from_fd(descriptor: impl Into<OwnedFd>) -> io::Result<PipeReader> {
         let core = Core::current();
-        let fd = take_over(&core, descriptor.into())?;
-        Ok(PipeReader::over(&core, fd, Source::Pipe))
+        let (fd, source) = take_over(&core, descriptor.into())?;
+        Ok(PipeReader::over(&core, fd, source))
     }
 
     read_methods!();
@@ -113,8 +113,8 @@ impl PipeWriter {
     #[track_caller]
     pub fn from_fd(descriptor: impl Into<OwnedFd>) -> io::Result<PipeWriter> {
         let core = Core::current();
-        let fd = take_over(&core, descriptor.into())?;
-        Ok(PipeWriter::over(&core, fd, Source::Pipe))
+        let (fd, source) = take_over(&core, descriptor.into())?;
+        Ok(PipeWriter::over(&core, fd, source))
     }
 
     fn stream(&self) -> &Rc<Stream> {
@@ -140,10 +140,15 @@ impl PipeWriter {
     }
 }
 
-fn take_over(core: &Rc<Core>, descriptor: OwnedFd) -> io::Result<Rc<Fd>> {
+fn take_over(core: &Rc<Core>, descriptor: OwnedFd) -> io::Result<(Rc<Fd>, Source)> {
     let fd = core.fd(descriptor.into_raw_fd());
+    let kind = core.driver.borrow_mut().kind_of(fd.as_fd())?;
     core.driver.borrow_mut().set_nonblocking(fd.raw(), true)?;
-    Ok(fd)
+    let source = match kind {
+        Inherited::File => Source::File,
+        Inherited::Socket | Inherited::Other => Source::Pipe,
+    };
+    Ok((fd, source))
 }
 
 impl Reader for PipeReader {
@@ -262,6 +267,7 @@ fn adopt(
     let (raw, kind) = core.driver.borrow_mut().adopt_inherited(inherited, for_writing)?;
     let source = match kind {
         Inherited::Socket => Source::Shared,
+        Inherited::File => Source::File,
         Inherited::Other => Source::Pipe,
     };
     Ok((core.fd(raw), source))

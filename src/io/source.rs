@@ -9,8 +9,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::Stream;
-use crate::driver::{Chunk, DESCRIPTORS_MAX, Group, Message, Op, Payload, ReceiveBuffer};
+use crate::driver::{
+    Chunk, DESCRIPTORS_MAX, FileOp, Group, Memory, Message, Op, Payload, ReceiveBuffer,
+};
 use crate::executor::Core;
+
+/// What is read of a file at a time.
+const FILE_BYTES: usize = 64 << 10;
 
 /// Messages whose descriptors wait to be taken; of more, the oldest are closed.
 const MESSAGES_MAX: usize = 16;
@@ -26,8 +31,11 @@ pub(crate) enum Source {
     Passing,
     /// A socket that other handles and processes have as well: an end of it is the last one's.
     Shared,
-    /// A pipe, a terminal, a file.
+    /// A pipe, a terminal, another device.
     Pipe,
+    /// An ordinary file or a disk: what is read and written there waits for no event, but for the
+    /// disk, so these are operations of files.
+    File,
 }
 
 /// Descriptors that came with bytes of a stream.
@@ -44,7 +52,7 @@ pub(super) struct Passed {
 impl Source {
     /// How it receives into memory of the operation's own; `None` if pooled buffers will do.
     pub(super) fn must_own_memory(self) -> bool {
-        self == Source::Passing
+        matches!(self, Source::Passing | Source::File)
     }
 
     /// A receive from the pool.
@@ -62,6 +70,11 @@ impl Source {
                 (Op::ReceiveMessage { fd }, Payload::Message(Message::room(bytes, true)))
             }
             Source::Pipe => (Op::PipeReadInto { fd }, Payload::Buffer(ReceiveBuffer::new(bytes))),
+            Source::File => {
+                let memory = Memory::Vec(Vec::with_capacity(FILE_BYTES));
+                let read = FileOp::Read { fd, position: None, from: 0, length: FILE_BYTES };
+                (Op::File(read), Payload::Memory(memory))
+            }
             _ => (Op::ReceiveInto { fd }, Payload::Buffer(ReceiveBuffer::new(bytes))),
         }
     }
@@ -69,20 +82,26 @@ impl Source {
     pub(super) fn send(self, fd: i32) -> Op {
         match self {
             Source::Pipe => Op::PipeWrite { fd },
+            Source::File => Op::File(FileOp::Write { fd, position: None, from: 0, append: false }),
             _ => Op::Send { fd },
         }
     }
 
     /// Whether a send can be tried by a plain call.
     pub(super) fn sends_now(self) -> bool {
-        self != Source::Pipe
+        !matches!(self, Source::Pipe | Source::File)
+    }
+
+    /// Whether bytes can be moved between it and a pipe without a wait.
+    pub(super) fn splices(self) -> bool {
+        !matches!(self, Source::Passing | Source::Shared | Source::File)
     }
 
     /// Tells the other end that nothing more comes.
     pub(super) fn end_writes(self, core: &Core, fd: i32) -> io::Result<()> {
         let mut driver = core.driver.borrow_mut();
         match self {
-            Source::Pipe => driver.end_pipe(fd),
+            Source::Pipe | Source::File => driver.end_pipe(fd),
             Source::Shared => Ok(()),
             _ => driver.shutdown_write(fd),
         }
@@ -96,8 +115,26 @@ impl Source {
             Source::Local | Source::Passing => driver.shutdown_both(fd),
             Source::Shared => {}
             // The last close ends it; an error says that it is ended.
-            Source::Pipe => drop(driver.end_pipe(fd)),
+            Source::Pipe | Source::File => drop(driver.end_pipe(fd)),
         }
+    }
+}
+
+/// The bytes of a completed receive: in a buffer of the pool, or in the operation's own memory.
+pub(super) fn received_chunk(
+    pooled: Option<Chunk>,
+    payload: Payload,
+    length: usize,
+) -> Option<Chunk> {
+    match (pooled, payload) {
+        (Some(chunk), _) => Some(chunk),
+        (None, Payload::Buffer(buffer)) => Some(buffer.into_chunk(length)),
+        (None, Payload::Memory(mut memory)) => {
+            memory.set_filled(length);
+            let Memory::Vec(bytes) = memory else { return None };
+            Some(Chunk::from_vec(bytes))
+        }
+        (None, _) => None,
     }
 }
 

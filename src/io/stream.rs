@@ -39,7 +39,7 @@ use std::time::Duration;
 use super::close::LINGER_DEFAULT;
 use super::inbox::{End, Inbox};
 use super::outbox::{Outbox, WriteSide};
-use super::source::{Passed, Source};
+use super::source::{Passed, Source, received_chunk};
 use crate::driver::{Chunk, Fd, Feature, Group, Op, Payload, Pool, Token};
 use crate::executor::slots::{Done, Receive, Start};
 use crate::executor::{Core, Errand, Life, TurnEnd, count};
@@ -277,9 +277,13 @@ impl Stream {
         }
     }
 
+    pub(super) fn is_receiving(&self) -> bool {
+        self.receiving.get() != Receiving::Idle
+    }
+
     /// Whether a receive or a send is in flight.
     pub(super) fn is_at_work(&self) -> bool {
-        self.receiving.get() != Receiving::Idle || self.sending.get().is_some()
+        self.is_receiving() || self.sending.get().is_some()
     }
 
     /// Ends receiving for good: what is cancelled here is not armed again.
@@ -318,7 +322,7 @@ impl Stream {
     /// first. The kernel tells that once; a receive that comes second finds a bare end, and a
     /// truncated input must not look like a whole one. A send after FIN fails with the two errors
     /// that are let through here.
-    fn end_of_input(&self) -> End {
+    pub(super) fn end_of_input(&self) -> End {
         let error = self.outbox.borrow().error();
         match error {
             Some(libc::EPIPE | libc::ENOTCONN) | None if self.is_cut_off() => {
@@ -338,7 +342,7 @@ impl Stream {
         is_tcp && was_sending && driver.borrow_mut().peer_address(fd).is_err()
     }
 
-    fn receive_failed(&self, error: i32) {
+    pub(super) fn receive_failed(&self, error: i32) {
         match error {
             libc::ENOBUFS => {
                 self.found_no_buffer.set(true);
@@ -406,22 +410,13 @@ impl Stream {
             let inbox = self.inbox.borrow();
             inbox.len() >= self.demand.get() || inbox.end().is_some()
         };
-        if is_served && self.demand.get() > 0 {
+        if is_served && self.demand.get() > 0 || !self.wanted.get() {
             let reader = self.reader.borrow_mut().take();
             self.wake_all(reader);
         }
         if self.discarding.get() || !self.wanted.get() {
             self.wake_watcher();
         }
-    }
-}
-
-/// The bytes of a completed receive: in a buffer of the pool, or in the operation's own memory.
-fn received_chunk(pooled: Option<Chunk>, payload: Payload, length: usize) -> Option<Chunk> {
-    match (pooled, payload) {
-        (Some(chunk), _) => Some(chunk),
-        (None, Payload::Buffer(buffer)) => Some(buffer.into_chunk(length)),
-        (None, _) => None,
     }
 }
 

@@ -26,11 +26,24 @@ struct Room<'a> {
     purpose: Purpose,
     /// The writer's place in the queue, if it had to wait.
     number: Option<u64>,
+    /// It keeps the place when its turn has come, until it is dropped.
+    keeps: bool,
+}
+
+/// The writers' turn, for as long as this lives: nobody else writes.
+pub(super) struct Turn<'a> {
+    _room: Room<'a>,
 }
 
 impl Room<'_> {
     fn new(stream: &Rc<Stream>, purpose: Purpose) -> Room<'_> {
-        Room { stream, purpose, number: None }
+        Room { stream, purpose, number: None, keeps: false }
+    }
+
+    fn queue(&mut self, context: &Context<'_>) {
+        let waker = context.waker().clone();
+        let old = self.stream.outbox.borrow_mut().writers.wait(&mut self.number, waker);
+        drop(old);
     }
 
     fn is_ready(&self) -> io::Result<bool> {
@@ -62,19 +75,13 @@ impl Future for Room<'_> {
     type Output = io::Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.stream;
-        if self.is_ready()? {
+        let is_ready = self.is_ready()?;
+        match is_ready && !self.keeps {
             // The next one is polled after this one has written, and looks at the room again.
-            self.leave();
-            return Poll::Ready(Ok(()));
+            true => self.leave(),
+            false => self.queue(context),
         }
-        let waker = context.waker().clone();
-        let old = {
-            let mut outbox = stream.outbox.borrow_mut();
-            outbox.writers.wait(&mut self.number, waker)
-        };
-        drop(old);
-        Poll::Pending
+        if is_ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 }
 
@@ -101,10 +108,7 @@ impl Future for WriteOwned<'_> {
         let stream = self.room.stream;
         let is_empty = self.segment.as_ref().is_none_or(|segment| segment.len() == 0);
         if !is_empty && let Some(segment) = self.segment.take() {
-            let copied = stream.outbox.borrow_mut().push(segment);
-            stream.send_soon();
-            // Last: its drop may be foreign code, which may panic.
-            drop(copied);
+            stream.queue(segment);
         }
         Poll::Ready(Ok(()))
     }
@@ -147,7 +151,7 @@ impl Drop for Flush<'_> {
 }
 
 impl Stream {
-    fn check_unbroken(&self) -> io::Result<()> {
+    pub(super) fn check_unbroken(&self) -> io::Result<()> {
         self.core.check_turning()?;
         match self.outbox.borrow_mut().see_error() {
             Some(error) => Err(os_error(error)),
@@ -164,6 +168,22 @@ impl Stream {
                 "the stream's write side was shut down; nothing can be written after `shutdown`",
             )),
         }
+    }
+
+    /// Waits for the writers' turn, and until everything before it is sent.
+    pub(super) async fn take_turn(self: &Rc<Self>) -> io::Result<Turn<'_>> {
+        let mut room = Room { keeps: true, ..Room::new(self, Purpose::Bytes) };
+        (&mut room).await?;
+        self.flush().await?;
+        Ok(Turn { _room: room })
+    }
+
+    /// Queues a segment of who has the turn.
+    pub(super) fn queue(self: &Rc<Self>, segment: Segment) {
+        let copied = self.outbox.borrow_mut().push(segment);
+        self.send_soon();
+        // Last: its drop may be foreign code, which may panic.
+        drop(copied);
     }
 
     pub(crate) async fn write(self: &Rc<Self>, bytes: &[u8]) -> io::Result<()> {

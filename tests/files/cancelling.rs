@@ -38,6 +38,11 @@ macro_rules! kinds {
 /// All of them; whatever they answer is right, since those that were dropped may have happened.
 static KINDS: &[Kind] = kinds! {
     "open": |it| File::open(&it.1).await;
+    "open beneath": |it| {
+        let folder = fs::Dir::open(&it.2).await.unwrap();
+        let _ = folder.metadata("file").await;
+        folder.open_file("file").await
+    };
     "create": |it| File::create(it.2.join("created")).await;
     "read_at": |it| it.0.read_at(0, 10_000).await;
     "read_at of what is not cached": |it| it.0.read_at(1 << 20, 1 << 20).await;

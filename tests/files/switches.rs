@@ -1,7 +1,10 @@
 //! Without the ring's operations on files, one by one and all together: helper threads do the work,
 //! and nobody can tell but by the clock.
 
+use std::io::ErrorKind;
+
 use corio::fs::{self, File, OpenOptions};
+use corio::net::UnixStream;
 use corio::{Driver, Feature, Runtime};
 
 use super::Folder;
@@ -9,10 +12,11 @@ use super::child::rerun;
 use super::support::{bounded, numbered};
 
 /// Those of files.
-const FILES: [Feature; 13] = [
+const FILES: [Feature; 15] = [
     Feature::Read,
     Feature::Write,
     Feature::Openat,
+    Feature::Openat2,
     Feature::Statx,
     Feature::Fsync,
     Feature::Fallocate,
@@ -23,6 +27,7 @@ const FILES: [Feature; 13] = [
     Feature::Mkdirat,
     Feature::Symlinkat,
     Feature::Linkat,
+    Feature::Splice,
 ];
 
 /// Uses each operation once.
@@ -43,8 +48,16 @@ async fn round() {
     fs::symlink(&path, folder.join("link")).await.unwrap();
     fs::rename(folder.join("hard"), folder.join("renamed")).await.unwrap();
     assert_eq!(fs::read(folder.join("link")).await.unwrap()[10_000..], *b"end");
+    let beneath = fs::Dir::open(folder.path()).await.unwrap();
+    assert!(beneath.open_file("a/b/file").await.is_ok());
+    assert_eq!(beneath.open_file("../x").await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    let (mut from, to) = UnixStream::pair().unwrap();
+    assert_eq!(to.sendfile(&file, ..5_000).await.unwrap(), 5_000);
+    assert_eq!(from.read_to_file(&file, 5_000, 5_000).await.unwrap(), 5_000);
+    assert!(file.read_at(5_000, 5_000).await.unwrap()[..] == numbered(0, 5_000)[..]);
+    file.write_all_at(5_000, numbered(5_000, 5_000)).await.unwrap();
     let nothing = OpenOptions::new().write(true).open(folder.join("nothing")).await;
-    assert_eq!(nothing.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(nothing.unwrap_err().kind(), ErrorKind::NotFound);
     fs::remove_dir_all(folder.join("a")).await.unwrap();
     assert!(!fs::exists(&path).await.unwrap());
 }

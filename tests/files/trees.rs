@@ -20,32 +20,56 @@ fn entries() -> usize {
     count.unwrap_or(1_000)
 }
 
-/// Notes the longest time between two polls of a task that is always ready: a turn's.
-struct Watch {
-    longest: Rc<Cell<Duration>>,
-    task: corio::JoinHandle<()>,
+/// The most entries that one buffer of the kernel's holds: each of ours takes 48 bytes or more.
+const ENTRIES_A_BUFFER: usize = (32 << 10) / 48;
+
+/// The most files that are removed at a time, and what the test itself has in flight.
+const IN_FLIGHT_MAX: usize = 32 + 4;
+
+/// What a task that is always ready sees of each turn.
+#[derive(Default)]
+struct Turns {
+    /// Entries that the test has got so far.
+    entries: Cell<usize>,
+    /// The most of them between two looks.
+    most_entries: Cell<usize>,
+    most_in_flight: Cell<usize>,
+    /// The longest time between two looks. What the thread waited for a CPU meanwhile is another
+    /// program's time, and is left out.
+    longest: Cell<Duration>,
 }
 
-impl Watch {
-    fn start() -> Watch {
-        let longest = Rc::new(Cell::new(Duration::ZERO));
-        let noted = Rc::clone(&longest);
-        let task = corio::spawn(async move {
-            let mut last = Instant::now();
-            loop {
-                corio::yield_now().await;
-                let now = Instant::now();
-                noted.set(noted.get().max(now - last));
-                last = now;
-            }
-        });
-        Watch { longest, task }
+/// How long this thread was ready to run and had no CPU: the second number of its `schedstat`.
+fn waited_for_cpu() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').nth(1).unwrap().parse().unwrap())
+}
+
+impl Turns {
+    async fn watch(self: Rc<Self>) {
+        let now = || (Instant::now(), waited_for_cpu(), self.entries.get());
+        let mut last = now();
+        loop {
+            corio::yield_now().await;
+            let now = now();
+            let own = (now.0 - last.0).saturating_sub(now.1 - last.1);
+            self.longest.set(self.longest.get().max(own));
+            self.most_entries.set(self.most_entries.get().max(now.2 - last.2));
+            let in_flight = corio::stats().operations_in_flight;
+            self.most_in_flight.set(self.most_in_flight.get().max(in_flight));
+            last = now;
+        }
     }
 
-    /// Told, and not judged: a machine that is busy elsewhere has long turns.
-    fn tell(self, what: &str) {
-        self.task.abort();
-        println!("{what}: the longest turn was {:?}", self.longest.get());
+    /// Told, and not judged: a machine that is busy elsewhere has long turns. What a turn has to
+    /// do is judged.
+    fn tell(&self, what: &str) {
+        println!(
+            "{what}: the longest turn was {:?}, with at most {} entries and {} operations",
+            self.longest.take(),
+            self.most_entries.get(),
+            self.most_in_flight.get(),
+        );
     }
 }
 
@@ -58,20 +82,27 @@ async fn a_large_folder_is_read_and_removed_while_the_loop_turns() {
     for number in 0..count {
         std::fs::File::create(tree.join(format!("an entry of the folder {number}"))).unwrap();
     }
-    let watch = Watch::start();
+    let turns = Rc::new(Turns::default());
+    let watch = corio::spawn(Rc::clone(&turns).watch());
     let mut names: Vec<_> = fs::read_dir(&tree)
         .await
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_owned())
+        .map(|entry| {
+            turns.entries.set(turns.entries.get() + 1);
+            entry.unwrap().file_name().to_owned()
+        })
         .collect()
         .await;
-    watch.tell(&format!("read_dir of {count} entries"));
+    turns.tell(&format!("read_dir of {count} entries"));
+    assert!(turns.most_entries.get() <= ENTRIES_A_BUFFER);
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count, "each entry comes once");
-    let watch = Watch::start();
+    turns.longest.take();
     fs::remove_dir_all(&tree).await.unwrap();
-    watch.tell(&format!("remove_dir_all of {count} entries"));
+    turns.tell(&format!("remove_dir_all of {count} entries"));
+    assert!(turns.most_in_flight.get() <= IN_FLIGHT_MAX);
+    watch.abort();
     assert!(!tree.exists());
 }
 
@@ -179,4 +210,117 @@ async fn two_removals_of_one_tree_get_in_each_others_way_without_an_error_inside
         }
         assert!(!tree.exists());
     }
+}
+
+/// Somebody exchanges a folder for a link that leads out, as fast as the kernel can: what is opened
+/// beneath is never what lies outside.
+#[corio::test]
+async fn an_open_beneath_a_folder_is_never_led_out_of_it() {
+    let folder = Folder::new().await;
+    let (site, outside) = (folder.join("site"), folder.join("outside"));
+    for place in [site.join("inner"), outside.clone()] {
+        std::fs::create_dir_all(place).unwrap();
+    }
+    std::fs::write(site.join("inner/file"), "inside").unwrap();
+    std::fs::write(outside.join("file"), "outside").unwrap();
+    std::os::unix::fs::symlink(&outside, site.join("link")).unwrap();
+    std::os::unix::fs::symlink("../outside", site.join("way up")).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let intruder = {
+        let (site, is_over) = (site.clone(), Arc::clone(&is_over));
+        std::thread::spawn(move || {
+            let (inner, link, aside) = (site.join("inner"), site.join("link"), site.join("aside"));
+            let mut round = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let link = if round % 2 == 0 { &link } else { &site.join("way up") };
+                std::fs::rename(&inner, &aside).unwrap();
+                std::fs::rename(link, &inner).unwrap();
+                std::fs::rename(&inner, link).unwrap();
+                std::fs::rename(&aside, &inner).unwrap();
+                round += 1;
+            }
+        })
+    };
+    let dir = fs::Dir::open(&site).await.unwrap();
+    let strictly = fs::OpenOptions::new().read(true).no_symlinks(true);
+    let mut inside = 0;
+    for round in 0..2_000 {
+        let opened = match round % 2 {
+            0 => dir.open_file("inner/file").await,
+            _ => strictly.open_beneath(&dir, "inner/file").await,
+        };
+        if let Ok(file) = opened {
+            assert_eq!(&file.read_at(0, 20).await.unwrap()[..], b"inside");
+            inside += 1;
+        }
+        if let Ok(found) = dir.metadata("inner/file").await {
+            assert_eq!(found.len(), 6, "the one outside is longer");
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    intruder.join().unwrap();
+    println!("{inside} of 2000 opens found the file inside");
+    assert_eq!(
+        &dir.open_file("inner/file").await.unwrap().read_at(0, 20).await.unwrap()[..],
+        b"inside"
+    );
+}
+
+#[corio::test]
+async fn paths_beneath_a_folder_are_kept_to_their_rules() {
+    let folder = Folder::new().await;
+    let site = folder.join("site");
+    std::fs::create_dir_all(site.join("a/b")).unwrap();
+    std::fs::write(folder.join("secret"), "secret").unwrap();
+    std::fs::write(site.join("a/file"), "contents").unwrap();
+    let link = |says: &str, name: &str| std::os::unix::fs::symlink(says, site.join(name)).unwrap();
+    link("a", "short");
+    link("../secret", "out");
+    link("/etc", "root");
+    link("loop", "loop");
+    let dir = fs::Dir::open(&site).await.unwrap();
+    for path in ["a/file", "./a/b/../file", "short/file", "a//file"] {
+        let file = dir.open_file(path).await.unwrap();
+        assert_eq!(&file.read_at(0, 10).await.unwrap()[..], b"contents", "{path}");
+        assert_eq!(dir.metadata(path).await.unwrap().len(), 8);
+    }
+    for path in ["..", "../secret", "a/../../secret", "/etc/passwd", "out", "root/passwd"] {
+        assert_kind(dir.open_file(path).await, ErrorKind::PermissionDenied);
+        assert_kind(dir.metadata(path).await, ErrorKind::PermissionDenied);
+        assert_kind(dir.open_dir(path).await, ErrorKind::PermissionDenied);
+    }
+    assert_kind(dir.open_file("nothing").await, ErrorKind::NotFound);
+    assert_kind(dir.open_file("").await, ErrorKind::NotFound);
+    assert_kind(dir.open_file("a\0b").await, ErrorKind::InvalidInput);
+    assert!(dir.open_file("loop").await.is_err());
+    assert_kind(dir.open_dir("a/file").await, ErrorKind::NotADirectory);
+    assert_kind(fs::Dir::open(site.join("a/file")).await, ErrorKind::NotADirectory);
+    // A folder beneath is a border of its own.
+    let inner = dir.open_dir("short").await.unwrap();
+    assert!(inner.open_file("file").await.is_ok());
+    assert_kind(inner.open_file("../a/file").await, ErrorKind::PermissionDenied);
+    let mut names: Vec<_> = inner
+        .read_dir()
+        .await
+        .unwrap()
+        .map(|it| it.unwrap().file_name().to_owned())
+        .collect()
+        .await;
+    names.sort_unstable();
+    assert_eq!(names, ["b", "file"]);
+    // Without any links, beneath a folder or not.
+    let strictly = fs::OpenOptions::new().read(true).no_symlinks(true);
+    assert!(strictly.open_beneath(&dir, "a/file").await.is_ok());
+    assert!(strictly.open_beneath(&dir, "short/file").await.is_err());
+    assert!(strictly.open(site.canonicalize().unwrap().join("a/file")).await.is_ok());
+    assert!(strictly.open(site.canonicalize().unwrap().join("short/file")).await.is_err());
+    // What is made lies beneath as well.
+    let new = fs::OpenOptions::new().write(true).create_new(true).mode(0o640);
+    new.open_beneath(&dir, "a/new").await.unwrap().write_all_at(0, "made").await.unwrap();
+    assert_eq!(std::fs::read(site.join("a/new")).unwrap(), b"made");
+    assert_kind(new.open_beneath(&dir, "../new").await, ErrorKind::PermissionDenied);
+    assert!(!folder.join("new").exists());
+    // The folder is held, whatever its name is.
+    std::fs::rename(&site, folder.join("elsewhere")).unwrap();
+    assert!(dir.open_file("a/file").await.is_ok());
 }

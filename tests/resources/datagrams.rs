@@ -124,11 +124,13 @@ async fn joined_datagrams_say_how_long_each_is() {
 
 #[corio::test]
 async fn a_group_hears_what_is_sent_to_it_until_it_is_left() {
-    let group = IpAddr::V4(Ipv4Addr::new(239, 77, 1, std::process::id() as u8));
     let loopback = (Ipv4Addr::LOCALHOST, 0);
     let member = UdpOptions::new().reuse_address(true).bind("0.0.0.0:0").await.unwrap();
-    member.join_multicast(group, loopback).unwrap();
     let port = member.local_addr().unwrap().port();
+    // A group of this socket's own: a socket hears what any other one of this machine has joined.
+    let [high, low] = port.to_be_bytes();
+    let group = IpAddr::V4(Ipv4Addr::new(239, 77, high, low));
+    member.join_multicast(group, loopback).unwrap();
     // An own address of the loopback is what sends there.
     let sender = socket().await;
     sender.set_multicast_loop(true).unwrap();

@@ -192,3 +192,54 @@ async fn a_named_pipe_can_be_taken_over() {
     writer.write(b"line\n").await.unwrap();
     assert_eq!(bounded(reader.read_line(10)).await.unwrap(), b"line\n");
 }
+
+/// The standard streams of a child that are ordinary files are read and written by the helpers,
+/// where the ring does not: the loop's own thread moves none of the bytes.
+#[corio::test]
+fn ordinary_files_as_standard_streams_do_not_block_the_loop() {
+    let name = "pipes::ordinary_files_as_standard_streams_do_not_block_the_loop";
+    const LENGTH: usize = 3_000_000;
+    if crate::child::is_child(name) {
+        return corio::run(async {
+            let mut input = corio::io::stdin().unwrap();
+            let output = corio::io::stdout().unwrap();
+            let before = moved_here();
+            let mut found = Vec::new();
+            input.read_to_end(&mut found).await.unwrap();
+            assert!(found == numbered(0, LENGTH));
+            output.write_owned(found).await.unwrap();
+            output.close().await.unwrap();
+            let moved = moved_here() - before;
+            assert!(is_uring() || moved < 100_000, "the loop's thread moved {moved} bytes");
+        });
+    }
+    corio::run(bounded(async {
+        let folder = Folder::new();
+        let due = numbered(0, LENGTH);
+        std::fs::write(folder.file("in"), &due).unwrap();
+        let line = format!(
+            "CORIO_TEST_CHILD={0} exec {1} {0} --exact --nocapture --test-threads=1 -q",
+            std::thread::current().name().unwrap(),
+            std::env::current_exe().unwrap().display()
+        );
+        let line = format!("{line} <{0}/in >{0}/out 2>{0}/err", folder.0.display());
+        let status = Command::shell(line).status().await.unwrap();
+        let said = std::fs::read_to_string(folder.file("err")).unwrap();
+        assert!(status.success(), "{said}");
+        // The harness talks before and after.
+        let found = std::fs::read(folder.file("out")).unwrap();
+        let place = memchr::memmem::find(&found, &due[..64]).expect("the bytes are there");
+        assert!(found[place..].starts_with(&due));
+    }));
+}
+
+fn is_uring() -> bool {
+    std::env::var("CORIO_TEST_CHILD").is_ok_and(|name| name.ends_with("_uring"))
+}
+
+/// Bytes that reads and writes of this thread have moved so far.
+fn moved_here() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let number = |line: &str| line.split(' ').nth(1).and_then(|it| it.parse::<u64>().ok());
+    text.lines().filter(|it| it.contains("char")).filter_map(number).sum()
+}

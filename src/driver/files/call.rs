@@ -8,7 +8,7 @@ use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use super::memory::{Memory, Room, Source, room, source};
 use super::status::StatusPlace;
-use super::{FileOp, HERE, LENGTH_MAX};
+use super::{FileOp, HERE, LENGTH_MAX, SpliceEnd};
 use crate::driver::Payload;
 
 /// A system call, ready to be made.
@@ -98,6 +98,12 @@ pub(super) fn call(op: FileOp, payload: &mut Payload) -> Call {
             let length = length.min(LENGTH_MAX);
             Call::new(libc::SYS_copy_file_range, &[word(from), 0, word(to), 0, length, 0])
         }
+        (FileOp::Splice { from, to, length }, Payload::Second(second)) => {
+            let [start, target] = &mut second.positions;
+            let (start, target) = (position_at(start, from), position_at(target, to));
+            let words = [word(from.fd), start, word(to.fd), target, length.min(LENGTH_MAX), 0];
+            Call::new(libc::SYS_splice, &words)
+        }
         (FileOp::Close, payload) => match std::mem::take(payload) {
             Payload::Descriptor(fd) => {
                 Call { number: libc::SYS_close, words: [0; 6], closes: Some(fd) }
@@ -110,6 +116,13 @@ pub(super) fn call(op: FileOp, payload: &mut Payload) -> Call {
         }
         (op, payload) => call_by_name(op, payload),
     }
+}
+
+/// Where a splice finds the position of one of its ends; 0 if that has none.
+fn position_at(memory: &mut i64, end: SpliceEnd) -> usize {
+    let Some(position) = end.position else { return 0 };
+    *memory = position as i64;
+    place(&raw const *memory)
 }
 
 fn read(fd: RawFd, position: Option<u64>, room: Room, flags: i32) -> Call {
@@ -146,6 +159,11 @@ fn write(fd: RawFd, position: Option<u64>, source: Source, flags: i32) -> Call {
 fn call_by_name(op: FileOp, payload: &mut Payload) -> Call {
     let here = word(HERE);
     match (op, payload) {
+        (FileOp::Open { folder, how }, Payload::Paths(paths)) if how.has_rules() => {
+            paths.how = how.with_rules();
+            let (how, size) = (place(&raw const paths.how), size_of_val(&paths.how));
+            Call::new(libc::SYS_openat2, &[word(folder), name(&paths.first), how, size])
+        }
         (FileOp::Open { folder, how }, Payload::Paths(paths)) => {
             let words = [word(folder), name(&paths.first), word(how.flags()), how.mode as usize];
             Call::new(libc::SYS_openat, &words)

@@ -10,11 +10,13 @@ use std::ffi::CString;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::slice;
 
 use bytes::BytesMut;
+use io_uring::types;
 
-use crate::driver::{Payload, Segment};
+use crate::driver::{Fd, Payload, Segment};
 
 /// One or two names.
 #[derive(Default)]
@@ -23,6 +25,8 @@ pub(crate) struct Paths {
     pub(crate) second: CString,
     /// Where a link is read to.
     pub(crate) answer: Vec<u8>,
+    /// How a file is opened that has rules for its path.
+    pub(super) how: types::OpenHow,
 }
 
 impl Paths {
@@ -31,13 +35,26 @@ impl Paths {
     }
 
     pub(crate) fn two(first: CString, second: CString) -> Payload {
-        Payload::Paths(Box::new(Paths { first, second, answer: Vec::new() }))
+        Payload::Paths(Box::new(Paths { first, second, ..Paths::default() }))
     }
 
     /// With room for the target of a link.
     pub(crate) fn with_answer(first: CString, length: usize) -> Payload {
         let answer = vec![0; length];
         Payload::Paths(Box::new(Paths { first, answer, ..Paths::default() }))
+    }
+}
+
+/// What an operation on two descriptors has beside the one that its slot keeps: the other one, and
+/// where the positions lie in it that are no descriptor's own.
+pub(crate) struct Second {
+    pub(super) positions: [i64; 2],
+    _other: Rc<Fd>,
+}
+
+impl Second {
+    pub(crate) fn of(other: &Rc<Fd>) -> Payload {
+        Payload::Second(Box::new(Second { positions: [0; 2], _other: Rc::clone(other) }))
     }
 }
 

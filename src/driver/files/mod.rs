@@ -26,14 +26,14 @@ use std::os::fd::RawFd;
 pub(super) use call::read_now;
 pub(crate) use entries::{RawEntry, entries};
 pub use memory::AlignedBuffer;
-pub(crate) use memory::{Memories, Memory, Paths, memory_of};
+pub(crate) use memory::{Memories, Memory, Paths, Second, memory_of};
 pub(super) use ring::submission;
 pub(crate) use status::{Status, StatusPlace, kind};
 pub(crate) use threads::Helpers;
 pub use words::Advice;
 pub(crate) use words::{
     AllocateMode, LinkFlags, LockKind, OpenHow, StatusFlags, is_about_links, is_cancelled,
-    is_no_copy, is_without_positions,
+    is_escape, is_no_call, is_no_copy, is_without_positions,
 };
 
 use super::Feature;
@@ -43,6 +43,13 @@ pub(crate) const HERE: RawFd = libc::AT_FDCWD;
 
 /// The most that one read or write asks for: the kernel caps it below 2 GiB, the rest goes on.
 const LENGTH_MAX: usize = 1 << 30;
+
+/// One of the two ends of a splice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpliceEnd {
+    pub(crate) fd: RawFd,
+    pub(crate) position: Option<u64>,
+}
 
 /// An operation on a file or on a name. Those on names take them relative to a folder, or to
 /// [`HERE`].
@@ -86,8 +93,10 @@ pub(crate) enum FileOp {
     SetMode { fd: RawFd, mode: u32 },
     /// Payload [`Paths`]. Follows links.
     SetModeAt { mode: u32 },
-    /// Payload none. Both descriptors go on from where they are.
+    /// Payload [`Second`]. Both descriptors go on from where they are.
     CopyRange { from: RawFd, to: RawFd, length: usize },
+    /// Payload [`Second`]. One of the two is a pipe, and has no position.
+    Splice { from: SpliceEnd, to: SpliceEnd, length: usize },
     /// Payload the descriptor, which is closed whatever becomes of the operation.
     Close,
 }
@@ -96,7 +105,9 @@ impl FileOp {
     /// What the ring has to have for it; `None` for what no ring has.
     pub(super) fn feature(self) -> Option<Feature> {
         match self {
+            FileOp::Open { how, .. } if how.has_rules() => Some(Feature::Openat2),
             FileOp::Open { .. } => Some(Feature::Openat),
+            FileOp::Splice { .. } => Some(Feature::Splice),
             FileOp::Read { .. } => Some(Feature::Read),
             FileOp::Write { .. } => Some(Feature::Write),
             FileOp::Sync { .. } => Some(Feature::Fsync),

@@ -7,7 +7,7 @@ use io_uring::{opcode, squeue};
 
 use super::memory::{Room, Source, room, source};
 use super::status::StatusPlace;
-use super::{FileOp, HERE};
+use super::{FileOp, HERE, LENGTH_MAX};
 use crate::driver::Payload;
 
 const FOLDER: Fd = Fd(HERE);
@@ -57,6 +57,13 @@ pub(in crate::driver) fn submission(op: FileOp, payload: &mut Payload) -> squeue
         (FileOp::Advise { fd, advice, position, length }, _) => {
             opcode::Fadvise::new(Fd(fd), length as i64, advice.bits()).offset(position).build()
         }
+        (FileOp::Splice { from, to, length }, _) => {
+            // Here -1 says that an end has no position.
+            let place = |position: Option<u64>| position.map_or(-1, |it| it as i64);
+            let (start, target) = (place(from.position), place(to.position));
+            let length = length.min(LENGTH_MAX) as u32;
+            opcode::Splice::new(Fd(from.fd), start, Fd(to.fd), target, length).build()
+        }
         (op, payload) => submission_by_name(op, payload),
     }
 }
@@ -65,8 +72,14 @@ fn submission_by_name(op: FileOp, payload: &mut Payload) -> squeue::Entry {
     let name = CStr::as_ptr;
     match (op, payload) {
         (FileOp::Open { folder, how }, Payload::Paths(paths)) => {
-            let open = opcode::OpenAt::new(Fd(folder), name(&paths.first));
-            let open = open.flags(how.flags()).mode(how.mode).build();
+            paths.how = how.with_rules();
+            let (folder, path) = (Fd(folder), name(&paths.first));
+            let open = match how.has_rules() {
+                true => opcode::OpenAt2::new(folder, path, &raw const paths.how).build(),
+                false => {
+                    opcode::OpenAt::new(folder, path).flags(how.flags()).mode(how.mode).build()
+                }
+            };
             // The kernel's first try does not block, and of a pipe that nobody reads it says
             // `ENXIO` instead of waiting: what is opened to be written is tried by a worker.
             match how.write || how.append {

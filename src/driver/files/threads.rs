@@ -154,7 +154,7 @@ mod tests {
     use crate::driver::files::{HERE, OpenHow, Paths};
 
     fn open_rarity() -> (FileOp, Payload) {
-        let how = OpenHow { read: true, ..OpenHow::default() };
+        let how = OpenHow { read: true, ..OpenHow::NOTHING };
         let path = CString::new("/proc/self/personality").expect("there is no zero in it");
         (FileOp::Open { folder: HERE, how }, Paths::one(path))
     }

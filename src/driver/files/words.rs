@@ -1,7 +1,9 @@
 //! The kernel's flags for files, behind words: nothing above the driver names one.
 
+use io_uring::types;
+
 /// How a file is opened.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct OpenHow {
     pub(crate) read: bool,
     pub(crate) write: bool,
@@ -19,6 +21,10 @@ pub(crate) struct OpenHow {
     pub(crate) no_follow: bool,
     /// Only the place in the tree: nothing can be read through it.
     pub(crate) place_only: bool,
+    /// The path leads nowhere but below the folder that it is relative to.
+    pub(crate) beneath: bool,
+    /// No part of the path is a link.
+    pub(crate) no_links: bool,
     /// Flags of the caller's.
     pub(crate) custom: i32,
     /// Permissions of a file that is made, before the mask of the process.
@@ -26,6 +32,25 @@ pub(crate) struct OpenHow {
 }
 
 impl OpenHow {
+    /// Everything off.
+    pub(crate) const NOTHING: OpenHow = OpenHow {
+        read: false,
+        write: false,
+        append: false,
+        truncate: false,
+        create: false,
+        create_new: false,
+        direct: false,
+        unnamed: false,
+        folder: false,
+        no_follow: false,
+        place_only: false,
+        beneath: false,
+        no_links: false,
+        custom: 0,
+        mode: 0,
+    };
+
     pub(super) fn flags(self) -> i32 {
         let access = match (self.read, self.write || self.append) {
             (_, false) => libc::O_RDONLY,
@@ -45,6 +70,23 @@ impl OpenHow {
         ];
         let bits = bits.iter().filter(|(on, _)| *on).fold(0, |bits, (_, bit)| bits | bit);
         access | bits | (self.custom & !libc::O_ACCMODE) | libc::O_CLOEXEC
+    }
+
+    /// Whether it has rules for the path, which only openat2(2) knows.
+    pub(crate) fn has_rules(self) -> bool {
+        self.beneath || self.no_links
+    }
+
+    /// The same for openat2(2), which takes no permissions for a file that it will not make.
+    pub(super) fn with_rules(self) -> types::OpenHow {
+        let rule = |on, bit| if on { bit } else { 0 };
+        let rules = rule(self.beneath, libc::RESOLVE_BENEATH)
+            | rule(self.no_links, libc::RESOLVE_NO_SYMLINKS);
+        let makes = self.create || self.create_new || self.unnamed;
+        types::OpenHow::new()
+            .flags(self.flags() as u64)
+            .mode(if makes { u64::from(self.mode) } else { 0 })
+            .resolve(rules)
     }
 }
 
@@ -159,6 +201,16 @@ impl LockKind {
 /// Whether an open that does not follow links found one, or a path has too many of them.
 pub(crate) fn is_about_links(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::ELOOP)
+}
+
+/// Whether a path with a rule led out of its folder.
+pub(crate) fn is_escape(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EXDEV)
+}
+
+/// Whether the kernel has no such call.
+pub(crate) fn is_no_call(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOSYS)
 }
 
 /// Whether the kernel says that copying between these two files is nothing that it does.

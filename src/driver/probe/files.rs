@@ -48,16 +48,12 @@ pub(super) const TABLE: &[Capability] = operations! {
         "no page is mapped for the read";
     "read_multishot" "6.7" ReadMulti try_read_multishot, "one read of a pipe serves many messages",
         "a pipe or a terminal is read as a stream is";
-    "openat2" "5.6" OpenAt2 try_openat2, "open a file, with rules for its path",
-        "a path that may not leave its folder";
     "open_direct" "5.15" OpenAt try_open_direct, "open a file into the ring's own table",
         "no look-up of the descriptor with each operation";
     "fixed_fd_install" "6.8" FixedFdInstall try_fixed_fd_install,
         "make a descriptor of the ring's own an ordinary one",
         "a direct descriptor can leave the ring";
     "close" "5.6" Close try_close, "close a descriptor", "closes leave with the batch";
-    "splice" "5.7" Splice try_splice, "move bytes between a pipe and a descriptor",
-        "a file is sent without a copy";
     "tee" "5.8" Tee try_tee, "copy bytes from pipe to pipe", "a stream is doubled without a copy";
     "pipe" "6.16" Pipe try_pipe, "make a pipe", "the start of a child leaves with the batch";
     "waitid" "6.7" WaitId try_waitid, "wait for a child's end",
@@ -70,6 +66,7 @@ pub(super) const USED: &[Capability] = operations_in_use! {
     Read "5.6" Read, "read a file at a position", "the disk's queue is kept full";
     Write "5.6" Write, "write a file at a position", "the disk's queue is kept full";
     Openat "5.6" OpenAt, "open a file", "a slow disk blocks nobody";
+    Openat2 "5.6" OpenAt2, "open a file, with rules for its path", "a slow disk blocks nobody";
     Statx "5.6" Statx, "what a file is, how long, how old", "a slow disk blocks nobody";
     Fsync "5.1" Fsync, "bring a file to the disk", "the loop goes on meanwhile";
     Fallocate "5.6" Fallocate, "reserve room on the disk",
@@ -81,6 +78,7 @@ pub(super) const USED: &[Capability] = operations_in_use! {
     Mkdirat "5.15" MkDirAt, "make a folder", "a slow disk blocks nobody";
     Symlinkat "5.15" SymlinkAt, "make a symbolic link", "a slow disk blocks nobody";
     Linkat "5.15" LinkAt, "give a file a second name", "a slow disk blocks nobody";
+    Splice "5.7" Splice, "move bytes between a pipe and a file", "a file is sent without a copy";
 };
 
 /// A file in memory with some bytes in it.
@@ -176,7 +174,7 @@ pub(in crate::driver) fn try_openat(ring: &mut IoUring) -> io::Result<bool> {
     Ok(true)
 }
 
-fn try_openat2(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_openat2(ring: &mut IoUring) -> io::Result<bool> {
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
     let how = vec![OpenHow::new().flags(flags as u64)];
     let open = opcode::OpenAt2::new(HERE, FOLDER.as_ptr(), how.as_ptr()).build();
@@ -274,7 +272,7 @@ pub(in crate::driver) fn try_linkat(ring: &mut IoUring) -> io::Result<bool> {
     misses(ring, opcode::LinkAt::new(HERE, from, HERE, to).build())
 }
 
-fn try_splice(ring: &mut IoUring) -> io::Result<bool> {
+pub(in crate::driver) fn try_splice(ring: &mut IoUring) -> io::Result<bool> {
     let (file, (_near, far)) = (scratch()?, io::pipe()?);
     let (from, to) = (Fd(file.as_raw_fd()), Fd(far.as_raw_fd()));
     let splice = opcode::Splice::new(from, 0, to, -1, 5).build();
