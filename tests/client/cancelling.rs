@@ -212,3 +212,21 @@ async fn a_request_ends_with_its_task_and_at_its_soft_deadline() {
         until(|| server.connection_count() == 0).await;
     }
 }
+
+#[corio::test]
+fn an_answer_and_its_client_may_outlive_their_runtime() {
+    for settings in [builder(), builder().http2_prior_knowledge()] {
+        let runtime = corio::Runtime::new().unwrap();
+        let kept = runtime.block_on(async {
+            let server = numbers_server().await;
+            let url = format!("http://{}/1/5000", server.local_addrs()[0]);
+            let client = settings.build().unwrap();
+            let answer = bounded(client.get(&url).send()).await.unwrap();
+            // One is idle, one in the middle of its answer, one was never sent.
+            bounded(text(client.get(&url))).await.unwrap();
+            (answer, client.get(&url), client)
+        });
+        assert_eq!(runtime.close().leaked_operations, 0);
+        drop(kept);
+    }
+}

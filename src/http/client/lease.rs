@@ -27,7 +27,7 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn new(host: &Rc<Host>, sender: Sender, life: Rc<Life>, is_reused: bool) -> Lease {
-        life.users.set(life.users.get() + 1);
+        life.begin_use();
         let is_http2 = matches!(sender, Sender::Two(_));
         let host = Rc::clone(host);
         Lease { host, life, sender: Some(sender), is_http2, is_reused, is_at_rest: false }
@@ -73,7 +73,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.life.users.set(self.life.users.get() - 1);
+        self.life.end_use();
         if !self.is_http2 && !self.is_at_rest {
             self.life.end();
         }

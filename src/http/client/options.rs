@@ -194,8 +194,8 @@ impl ClientBuilder {
         self
     }
 
-    /// What TLS is spoken with: its roots, and a certificate of the client's own. The protocols that
-    /// it offers by ALPN are the client's. By default the system's roots are trusted.
+    /// What TLS is spoken with: its roots, and a certificate of the client's own. The protocols
+    /// that it offers by ALPN are the client's. By default the system's roots are trusted.
     #[cfg(feature = "tls")]
     #[doc(alias = "ssl")]
     pub fn tls(mut self, connector: crate::tls::Connector) -> ClientBuilder {

@@ -197,7 +197,6 @@ impl Host {
         if sender.is_closed() || self.is_closed.get() || is_full {
             return false;
         }
-        life.idle_since.set(Instant::now());
         let permit = life.permit.take();
         self.idle.borrow_mut().push((sender, Rc::clone(life)));
         drop(permit);
@@ -262,11 +261,20 @@ pub(super) struct Life {
     /// connection that is ended early is free when the task is gone.
     permit: Cell<Option<OwnedPermit>>,
     task: OnceCell<TaskRef>,
-    pub(super) users: Cell<usize>,
+    users: Cell<usize>,
     idle_since: Cell<Instant>,
 }
 
 impl Life {
+    pub(super) fn begin_use(&self) {
+        self.users.set(self.users.get() + 1);
+    }
+
+    pub(super) fn end_use(&self) {
+        self.users.set(self.users.get() - 1);
+        self.idle_since.set(Instant::now());
+    }
+
     /// Ends the connection, whatever it is doing.
     pub(super) fn end(&self) {
         if let Some(task) = self.task.get() {
