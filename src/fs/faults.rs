@@ -1,18 +1,21 @@
 //! A disk that fails, on the fake driver: what the kernel cuts short goes on, what it refuses is
 //! told, and nothing is swallowed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
+use std::task::Poll;
 
 use futures_util::AsyncWriteExt;
 
 use super::File;
+use super::whole::copy_contents;
 use crate::driver::{FileOp, Op};
 use crate::executor::Core;
 use crate::executor::slots_tests::cores::{Heard, fake_core, turns_until};
+use crate::task::yield_now;
 
 /// A device is broken, an operation was interrupted.
 const EIO: i32 = -libc::EIO;
@@ -138,4 +141,34 @@ fn an_error_of_what_a_dropped_cursor_still_had_goes_to_the_hook() {
     });
     let heard = heard.borrow();
     assert!(heard.len() == 1 && heard[0].contains("os error 5"), "{heard:?}");
+}
+
+#[test]
+fn a_copy_that_is_given_up_keeps_both_files_open_until_the_kernel_is_done() {
+    let is_slow = Rc::new(Cell::new(true));
+    let slow = Rc::clone(&is_slow);
+    let (core, _) = fake_core(Some(Box::new(move |fake, _| {
+        for token in fake.open().into_iter().filter(|_| !slow.get()) {
+            fake.complete(token, 0, false);
+        }
+    })));
+    let [source, target] = [(); 2].map(|()| File::new(Rc::clone(&core), core.fd(-1)));
+    let body = async {
+        let files = [&source, &target].map(|file| Rc::downgrade(file.descriptor()));
+        let mut copy = Box::pin(copy_contents(&source, &target));
+        let polled = poll_fn(|context| Poll::Ready(copy.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        drop(copy);
+        drop((source, target));
+        yield_now().await;
+        let are_open = files.iter().all(|file| file.strong_count() > 0);
+        is_slow.set(false);
+        while files.iter().any(|file| file.strong_count() > 0) {
+            yield_now().await;
+        }
+        are_open
+    };
+    let (are_open, _) = turns_until(&core, body);
+    assert!(are_open, "the numbers may be another file's by the time the kernel uses them");
+    core.close();
 }

@@ -147,7 +147,7 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<u6
 }
 
 /// By the kernel as far as it does that, otherwise through memory.
-async fn copy_contents(source: &File, target: &File) -> io::Result<u64> {
+pub(super) async fn copy_contents(source: &File, target: &File) -> io::Result<u64> {
     let mut copied = 0;
     loop {
         let (from, to) = (source.fd.raw(), target.fd.raw());

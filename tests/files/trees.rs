@@ -47,14 +47,18 @@ fn waited_for_cpu() -> Duration {
 
 impl Turns {
     async fn watch(self: Rc<Self>) {
-        let now = || (Instant::now(), waited_for_cpu(), self.entries.get());
-        let mut last = now();
+        // The look itself is on neither side.
+        let look = || {
+            let before = Instant::now();
+            (before, waited_for_cpu(), Instant::now(), self.entries.get())
+        };
+        let mut last = look();
         loop {
             corio::yield_now().await;
-            let now = now();
-            let own = (now.0 - last.0).saturating_sub(now.1 - last.1);
+            let now = look();
+            let own = (now.0 - last.2).saturating_sub(now.1 - last.1);
             self.longest.set(self.longest.get().max(own));
-            self.most_entries.set(self.most_entries.get().max(now.2 - last.2));
+            self.most_entries.set(self.most_entries.get().max(now.3 - last.3));
             let in_flight = corio::stats().operations_in_flight;
             self.most_in_flight.set(self.most_in_flight.get().max(in_flight));
             last = now;
