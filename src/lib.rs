@@ -79,6 +79,8 @@ mod runtime;
 pub mod compat;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "ws")]
+pub mod ws;
 
 pub use blocking::{BlockingHandle, spawn_blocking, spawn_blocking as to_thread};
 pub use driver::{Driver, Feature, FeatureState, Features};

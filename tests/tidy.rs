@@ -47,6 +47,7 @@ const FLOORS: &[Floor] = &[
     ("compat", 5),
     ("tls", 5),
     ("http", 5),
+    ("ws", 5),
     ("inspect", 5),
     ("testing", 5),
     ("lib", ROOF),
@@ -67,6 +68,7 @@ const SIDEWAYS: &[Sideways] = &[
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
+    ("ws", "http", "an upgrade begins as a request"),
 ];
 
 /// The only files that hold `unsafe`.
@@ -133,6 +135,7 @@ const BANS: &[Ban] = &[
         except: &[
             ("src/time/", "corio's own Instant, which asks the driver"),
             ("src/http/", "corio's own Instant, which asks the driver"),
+            ("src/ws/", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,
