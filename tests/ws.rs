@@ -22,6 +22,8 @@ mod hand;
 mod opening;
 #[path = "ws/python.rs"]
 mod python;
+#[path = "ws/scripted.rs"]
+mod scripted;
 #[path = "ws/waiting.rs"]
 mod waiting;
 
@@ -54,4 +56,32 @@ async fn echo_server(options: Options) -> (net::Server, String) {
     let server = net::serve("127.0.0.1:0", handler).await.unwrap();
     let url = format!("ws://{}/", server.local_addrs()[0]);
     (server, url)
+}
+
+/// What is in use on this core.
+struct Census {
+    operations: usize,
+    buffers: usize,
+    tasks: usize,
+}
+
+impl Census {
+    fn take() -> Census {
+        let stats = corio::stats();
+        Census {
+            operations: stats.operations_in_flight,
+            buffers: stats.buffers_in_use,
+            tasks: stats.tasks,
+        }
+    }
+
+    /// Waits until no more is in use than there was.
+    async fn comes_back(self) {
+        support::until_stats(|stats| {
+            stats.operations_in_flight <= self.operations
+                && stats.buffers_in_use <= self.buffers
+                && stats.tasks <= self.tasks
+        })
+        .await;
+    }
 }

@@ -74,6 +74,9 @@ impl Patience {
         mut heard: impl FnMut() -> bool,
     ) -> Poll<Due> {
         loop {
+            if self.wait == Wait::Pong && heard() {
+                self.turn_to(Wait::Word);
+            }
             let duration = match self.wait {
                 Wait::Word => self.ping_interval,
                 Wait::Pong => Some(self.ping_timeout),
@@ -84,8 +87,8 @@ impl Patience {
             ready!(Pin::new(sleep).poll(context));
             match (self.wait, heard()) {
                 (Wait::Close, _) => return Poll::Ready(Due::Close),
-                (_, true) => self.turn_to(Wait::Word),
-                (Wait::Pong, false) => return Poll::Ready(Due::Silence),
+                (Wait::Pong, _) => return Poll::Ready(Due::Silence),
+                (Wait::Word, true) => self.turn_to(Wait::Word),
                 (Wait::Word, false) => {
                     self.turn_to(Wait::Pong);
                     return Poll::Ready(Due::Ping);

@@ -7,7 +7,8 @@ use corio::net::TcpStream;
 use corio::ws::{Client, Server};
 
 use super::hand::{BINARY, CLOSE, FIN, Hand, PING, TEXT, close_payload, frame, request};
-use crate::support::{bounded, pair, until_stats};
+use crate::Census;
+use crate::support::{bounded, pair};
 
 /// What a peer says after the handshake.
 fn dialogue(is_masked: bool) -> Vec<u8> {
@@ -51,6 +52,7 @@ fn assert_is_an_end(error: &io::Error, place: usize) {
 
 #[corio::test]
 async fn a_client_that_is_cut_off_at_any_byte_ends_its_server_part() {
+    let census = Census::take();
     let bytes = [request().as_bytes(), &dialogue(true)].concat();
     for (place, is_reset) in (0..=bytes.len()).flat_map(|place| [(place, false), (place, true)]) {
         let (client, far) = pair().await;
@@ -62,11 +64,12 @@ async fn a_client_that_is_cut_off_at_any_byte_ends_its_server_part() {
             Err(error) => assert_is_an_end(&error, place),
         }
     }
-    until_stats(|stats| stats.operations_in_flight == 0 && stats.buffers_in_use == 0).await;
+    census.comes_back().await;
 }
 
 #[corio::test]
 async fn a_server_that_is_cut_off_at_any_byte_ends_its_client() {
+    let census = Census::take();
     let bytes = dialogue(false);
     for (place, is_reset) in (0..=bytes.len()).flat_map(|place| [(place, false), (place, true)]) {
         let (near, far) = pair().await;
@@ -81,11 +84,12 @@ async fn a_server_that_is_cut_off_at_any_byte_ends_its_client() {
             Err(error) => assert_is_an_end(&error, place),
         }
     }
-    until_stats(|stats| stats.operations_in_flight == 0 && stats.buffers_in_use == 0).await;
+    census.comes_back().await;
 }
 
 #[corio::test]
 async fn an_answer_that_is_cut_off_at_any_byte_ends_the_handshake() {
+    let census = Census::take();
     let answer = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
                    Connection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
     for place in 0..answer.len() {
@@ -99,5 +103,5 @@ async fn an_answer_that_is_cut_off_at_any_byte_ends_the_handshake() {
         let (outcome, ()) = bounded(async { futures_util::join!(opening, cutting) }).await;
         assert_is_an_end(&outcome.unwrap_err(), place);
     }
-    until_stats(|stats| stats.operations_in_flight == 0 && stats.buffers_in_use == 0).await;
+    census.comes_back().await;
 }

@@ -33,7 +33,9 @@ impl Driver {
         let mut driver = Driver { child, port: 0, session: String::new() };
         let stdout = driver.child.stdout.take().expect("piped");
         let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-        let port = |line: String| line.split_once("on port ")?.1.trim_end_matches('.').parse().ok();
+        let port = |line: String| {
+            line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
+        };
         let port = corio::spawn_blocking(move || lines.filter_map(port).next());
         driver.port = port.await.unwrap().expect("it says on which port it listens");
         // Over a pipe the browser ends with its driver, however that ends.

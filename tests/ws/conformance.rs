@@ -16,7 +16,7 @@ async fn play(mut hand: Hand, case: &Case) -> Vec<String> {
         match step {
             Step::Frame(head, payload) => hand.send(*head, payload, case.piece).await,
             Step::WronglyMasked(head, payload) => hand.send_wrongly_masked(*head, payload).await,
-            Step::Bytes(bytes) => hand.send_bytes(bytes, case.piece).await,
+            Step::Head(head, length) => hand.send_head(*head, *length).await,
             Step::Hear(count) => {
                 while hand.heard.len() < *count && !hand.is_over {
                     hand.hear().await;

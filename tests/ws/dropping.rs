@@ -8,9 +8,11 @@ use std::task::Poll;
 use corio::net::{TcpListener, TcpStream};
 use corio::ws::{self, Client, CloseCode, Message, Options, Server};
 
-use super::ending::{both, by_hand};
-use super::hand::{FIN, MORE, PING, TEXT, frame};
-use crate::support::{bounded, pair, until_stats};
+use super::ending::both;
+use super::hand::{FIN, MORE, PING, PONG, TEXT, frame};
+use super::scripted::scripted;
+use crate::Census;
+use crate::support::{bounded, pair, poll_once};
 
 /// Polls a future so often, and drops it; returns what it became, if that was in time.
 async fn dropped_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
@@ -33,41 +35,28 @@ async fn dropped_after<F: Future>(polls: usize, future: F) -> Option<F::Output> 
 
 #[corio::test]
 async fn a_recv_that_is_dropped_loses_no_message_and_no_part_of_one() {
-    let (hand, mut server) = by_hand(Options::new()).await;
-    let sending = corio::spawn(async move {
-        for number in 0..30 {
-            let text = format!("message {number}");
-            let (first, rest) = text.as_bytes().split_at(4);
-            let parts = [
-                frame(MORE | TEXT, first, true),
-                frame(FIN | PING, b"between", true),
-                frame(FIN, rest, true),
-            ];
-            // A byte in each turn.
-            for byte in parts.concat() {
-                hand.stream.write(&[byte]).await.unwrap();
-                corio::yield_now().await;
-            }
-        }
-        hand
-    });
-    let mut attempts = 0;
+    let (script, mut server) = scripted(Options::new()).await;
+    script.gives_room(usize::MAX);
     for number in 0..30 {
-        let message = loop {
-            attempts += 1;
-            if let Some(message) = dropped_after(1 + attempts % 3, server.recv()).await {
-                break message.unwrap().unwrap();
-            }
-            corio::yield_now().await;
-        };
-        assert_eq!(message, Message::from(format!("message {number}")));
+        let text = format!("message {number}");
+        let (first, rest) = text.as_bytes().split_at(4);
+        let parts = [
+            frame(MORE | TEXT, first, true),
+            frame(FIN | PING, b"between", true),
+            frame(FIN, rest, true),
+        ];
+        let bytes = parts.concat();
+        // A future for each byte, and each but the last is dropped.
+        for (place, byte) in bytes.iter().enumerate() {
+            script.0.borrow_mut().input.push_back(*byte);
+            let message = poll_once(server.recv());
+            let due = Message::from(text.clone());
+            let is_last = place + 1 == bytes.len();
+            assert_eq!(message.map(Result::unwrap), is_last.then_some(Some(due)));
+        }
     }
-    assert!(attempts > 100, "nearly no `recv` was dropped: {attempts}");
-    let mut hand = bounded(sending).await.unwrap();
-    while hand.heard.len() < 30 {
-        hand.hear().await;
-    }
-    assert!(hand.heard.iter().all(|heard| heard == "pong between"), "{:?}", hand.heard);
+    let pongs = frame(FIN | PONG, b"between", false).repeat(30);
+    assert!(script.0.borrow().output == pongs, "pings were answered otherwise than once");
 }
 
 #[corio::test]
@@ -103,6 +92,7 @@ async fn a_send_that_is_dropped_has_sent_the_whole_message_or_none() {
 
 #[corio::test]
 async fn a_handshake_that_is_dropped_at_any_poll_leaves_nothing() {
+    let census = Census::take();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     let accepting = corio::spawn(async move {
@@ -131,7 +121,7 @@ async fn a_handshake_that_is_dropped_at_any_poll_leaves_nothing() {
         polls += 1;
         assert!(polls < 1000, "it never comes to its end");
     }
-    until_stats(|stats| stats.operations_in_flight == 0 && stats.buffers_in_use == 0).await;
+    census.comes_back().await;
 }
 
 #[corio::test]
@@ -170,6 +160,7 @@ async fn a_ping_that_is_dropped_goes_out_once_or_not_at_all() {
 
 #[corio::test]
 async fn a_websocket_that_is_dropped_ends_the_stream_behind_what_was_sent() {
+    let census = Census::take();
     let (near, far): (TcpStream, TcpStream) = pair().await;
     let (client, server) = (Client::new(), Server::new());
     let opening = client.handshake("ws://here/", near);
@@ -180,5 +171,5 @@ async fn a_websocket_that_is_dropped_ends_the_stream_behind_what_was_sent() {
     assert_eq!(bounded(server.recv()).await.unwrap().map(|message| message.len()), Some(10_000));
     assert!(bounded(server.recv()).await.is_err());
     drop(server);
-    until_stats(|stats| stats.operations_in_flight == 0 && stats.buffers_in_use == 0).await;
+    census.comes_back().await;
 }

@@ -130,7 +130,17 @@ impl Hand {
         self.send_bytes(&frame(head, payload, !self.is_client), usize::MAX).await;
     }
 
-    pub async fn send_bytes(&mut self, bytes: &[u8], piece: usize) {
+    /// Sends the head of a long frame, and nothing of it.
+    pub async fn send_head(&mut self, head: u8, length: u64) {
+        let mut bytes = vec![head, 127 | if self.is_client { 0x80 } else { 0 }];
+        bytes.extend_from_slice(&length.to_be_bytes());
+        if self.is_client {
+            bytes.extend_from_slice(&MASK);
+        }
+        self.send_bytes(&bytes, usize::MAX).await;
+    }
+
+    async fn send_bytes(&mut self, bytes: &[u8], piece: usize) {
         for part in bytes.chunks(piece.min(bytes.len().max(1))) {
             if bounded(self.stream.write(part)).await.is_err() {
                 return;

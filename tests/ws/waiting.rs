@@ -1,107 +1,15 @@
 //! Peers that fall silent, that do not read, and that ask without end, on a stream that does what the
 //! test says: what is bounded is counted, and not measured.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use corio::ws::{CloseCode, Message, Options, Server, WebSocket};
-use futures_util::io::{AsyncRead, AsyncWrite};
+use corio::ws::{CloseCode, Message, Options};
 
 use super::ending::by_hand;
-use super::hand::{FIN, PING, PONG, TEXT, frame, request};
+use super::hand::{FIN, PING, PONG, TEXT, frame};
+use super::scripted::scripted;
 use crate::support::{assert_kind, bounded, poll_once};
-
-/// What a stream has to read, and what it was given.
-#[derive(Default)]
-struct Script {
-    input: VecDeque<u8>,
-    /// Comes again and again, behind the input.
-    refrain: Vec<u8>,
-    bytes_read: usize,
-    output: Vec<u8>,
-    /// How much more is taken.
-    room: usize,
-    waker: Option<Waker>,
-}
-
-#[derive(Clone, Default)]
-struct Scripted(Rc<RefCell<Script>>);
-
-impl Scripted {
-    fn gives_room(&self, room: usize) {
-        let waker = {
-            let mut script = self.0.borrow_mut();
-            script.room = room;
-            script.waker.take()
-        };
-        waker.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl AsyncRead for Scripted {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut script = self.0.borrow_mut();
-        if script.input.is_empty() {
-            let refrain = script.refrain.clone();
-            script.input.extend(refrain);
-        }
-        let count = bytes.len().min(script.input.len());
-        if count == 0 {
-            return Poll::Pending;
-        }
-        for (place, byte) in bytes.iter_mut().zip(script.input.drain(..count)) {
-            *place = byte;
-        }
-        script.bytes_read += count;
-        Poll::Ready(Ok(count))
-    }
-}
-
-impl AsyncWrite for Scripted {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut script = self.0.borrow_mut();
-        let count = bytes.len().min(script.room);
-        if count == 0 {
-            script.waker = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        script.room -= count;
-        script.output.extend_from_slice(&bytes[..count]);
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// A server of ours on a script, after the handshake, whose stream takes nothing more.
-async fn scripted(options: Options) -> (Scripted, WebSocket<Scripted>) {
-    let script = Scripted::default();
-    script.0.borrow_mut().input.extend(request().bytes());
-    script.gives_room(1000);
-    let socket = Server::new().options(options).accept(script.clone()).await.unwrap();
-    script.0.borrow_mut().output.clear();
-    script.gives_room(0);
-    (script, socket)
-}
 
 #[corio::test]
 async fn a_peer_that_pings_and_does_not_read_is_not_read_either() {
