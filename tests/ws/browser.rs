@@ -49,7 +49,10 @@ impl Driver {
             "--disable-component-update",
             format!("--user-data-dir={folder}/profile")
         ]);
-        let wanted = json!({"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}});
+        let wanted = json!({"alwaysMatch": {
+            "timeouts": {"script": PATIENCE.as_millis() as u64},
+            "goog:chromeOptions": {"args": arguments},
+        }});
         let session = driver.call("POST", "", json!({"capabilities": wanted})).await;
         driver.session = format!("/{}", session["sessionId"].as_str().expect("a name"));
         driver
@@ -116,11 +119,14 @@ impl Driver {
         names.next().and_then(Value::as_str).expect("its name").to_owned()
     }
 
-    /// Asks until a script returns true; the page has no other way to tell.
-    async fn wait_for(&self, script: &str) {
-        while self.run(script).await != Value::Bool(true) {
-            corio::sleep(Duration::from_millis(20)).await;
-        }
+    /// Waits in the page until an expression is true.
+    async fn wait_for(&self, expression: &str) {
+        let script = format!(
+            "const done = arguments[0]; const look = () => {{ \
+             if ({expression}) done(true); else setTimeout(look, 50); }}; look();"
+        );
+        let seen = self.call("POST", "/execute/async", json!({"script": script, "args": []}));
+        assert_eq!(seen.await, Value::Bool(true));
     }
 }
 
@@ -151,7 +157,7 @@ async fn chat(folder: &str) {
     let driver = Driver::start(folder).await;
 
     driver.call("POST", "/url", json!({"url": format!("http://{address}/")})).await;
-    driver.wait_for("return document.getElementById('state').textContent == 'connected'").await;
+    driver.wait_for("document.getElementById('state').textContent == 'connected'").await;
     // Typed and clicked, as a person does.
     let input = driver.element("#text").await;
     let said = "hello from the browser: \u{e4}\u{20ac}";
@@ -161,7 +167,7 @@ async fn chat(folder: &str) {
     assert_eq!(other.recv().await.unwrap(), Some(Message::from(said)));
 
     other.send("hello from Rust: \u{e4}\u{20ac}").await.unwrap();
-    driver.wait_for("return document.getElementById('lines').children.length == 2").await;
+    driver.wait_for("document.getElementById('lines').children.length == 2").await;
     let lines =
         driver.run("return [...document.querySelectorAll('li')].map(e => e.textContent)").await;
     assert_eq!(lines, json!([said, "hello from Rust: \u{e4}\u{20ac}"]));
