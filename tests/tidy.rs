@@ -67,7 +67,6 @@ const SIDEWAYS: &[Sideways] = &[
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
-    ("compat", "tls", "a TLS stream has the traits that its stream has"),
 ];
 
 /// The only files that hold `unsafe`.

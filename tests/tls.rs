@@ -4,10 +4,16 @@
 
 mod support;
 
+#[path = "tls/agreements.rs"]
+mod agreements;
 #[path = "tls/authority.rs"]
 mod authority;
 #[path = "tls/certificates.rs"]
 mod certificates;
+#[path = "tls/cut.rs"]
+mod cut;
+#[path = "tls/handshakes.rs"]
+mod handshakes;
 #[path = "tls/traffic.rs"]
 mod traffic;
 

@@ -32,7 +32,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::io::{AsyncRead, AsyncWrite};
+use futures_util::io::AsyncWrite;
 use hyper::rt::{self, ReadBufCursor};
 use send_wrapper::SendWrapper;
 
@@ -41,12 +41,10 @@ use crate::io::{PipeReader, PipeWriter};
 use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UnixStream, WriteHalf, unix};
 use crate::task::spawn;
 use crate::time::{self, sleep};
-#[cfg(feature = "tls")]
-use crate::tls::TlsStream;
 
 macro_rules! reader {
-    ($type:ty $(, $below:ident: $($bounds:tt)+)?) => {
-        impl$(<$below: $($bounds)+>)? rt::Read for $type {
+    ($type:ty) => {
+        impl rt::Read for $type {
             fn poll_read(
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
@@ -60,11 +58,7 @@ macro_rules! reader {
 
 macro_rules! writer {
     ($type:ty) => {
-        // What is queued is sent without being asked.
-        writer!($type, |_, _| Poll::Ready(Ok(())));
-    };
-    ($type:ty, $flush:expr $(, $below:ident: $($bounds:tt)+)?) => {
-        impl$(<$below: $($bounds)+>)? rt::Write for $type {
+        impl rt::Write for $type {
             fn poll_write(
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
@@ -73,11 +67,8 @@ macro_rules! writer {
                 AsyncWrite::poll_write(self, context, bytes)
             }
 
-            fn poll_flush(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-            ) -> Poll<io::Result<()>> {
-                $flush(self, context)
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
             }
 
             fn poll_shutdown(
@@ -116,17 +107,6 @@ writer!(unix::WriteHalf<'_>);
 writer!(unix::OwnedWriteHalf);
 reader!(PipeReader);
 writer!(PipeWriter);
-
-#[cfg(feature = "tls")]
-reader!(TlsStream<S>, S: AsyncRead + AsyncWrite + Unpin);
-#[cfg(feature = "tls")]
-writer!(
-    TlsStream<S>,
-    |stream: Pin<&mut TlsStream<S>>, context| {
-        stream.get_mut().poll_queue(context, rt::Write::poll_flush)
-    },
-    S: AsyncRead + AsyncWrite + rt::Write + Unpin
-);
 
 impl<S: rt::Read + Unpin> rt::Read for OnItsCore<S> {
     fn poll_read(

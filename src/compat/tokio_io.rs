@@ -10,12 +10,10 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use super::{poll_read_into, poll_write_slices};
 use crate::io::{PipeReader, PipeWriter};
 use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UnixStream, WriteHalf, unix};
-#[cfg(feature = "tls")]
-use crate::tls::TlsStream;
 
 macro_rules! reader {
-    ($type:ty $(, $below:ident: $($bounds:tt)+)?) => {
-        impl$(<$below: $($bounds)+>)? AsyncRead for $type {
+    ($type:ty) => {
+        impl AsyncRead for $type {
             fn poll_read(
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
@@ -25,7 +23,7 @@ macro_rules! reader {
             }
         }
 
-        impl$(<$below: $($bounds)+>)? AsyncBufRead for $type {
+        impl AsyncBufRead for $type {
             fn poll_fill_buf(
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
@@ -42,11 +40,7 @@ macro_rules! reader {
 
 macro_rules! writer {
     ($type:ty) => {
-        // What is queued is sent without being asked.
-        writer!($type, |_, _| Poll::Ready(Ok(())));
-    };
-    ($type:ty, $flush:expr $(, $below:ident: $($bounds:tt)+)?) => {
-        impl$(<$below: $($bounds)+>)? AsyncWrite for $type {
+        impl AsyncWrite for $type {
             fn poll_write(
                 self: Pin<&mut Self>,
                 context: &mut Context<'_>,
@@ -55,11 +49,8 @@ macro_rules! writer {
                 futures_util::io::AsyncWrite::poll_write(self, context, bytes)
             }
 
-            fn poll_flush(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-            ) -> Poll<io::Result<()>> {
-                $flush(self, context)
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
             }
 
             fn poll_shutdown(
@@ -98,14 +89,3 @@ writer!(unix::WriteHalf<'_>);
 writer!(unix::OwnedWriteHalf);
 reader!(PipeReader);
 writer!(PipeWriter);
-
-#[cfg(feature = "tls")]
-reader!(TlsStream<S>, S: futures_util::io::AsyncRead + futures_util::io::AsyncWrite + Unpin);
-#[cfg(feature = "tls")]
-writer!(
-    TlsStream<S>,
-    |stream: Pin<&mut TlsStream<S>>, context| {
-        stream.get_mut().poll_queue(context, AsyncWrite::poll_flush)
-    },
-    S: futures_util::io::AsyncRead + futures_util::io::AsyncWrite + AsyncWrite + Unpin
-);

@@ -44,8 +44,12 @@ mod certificates;
 mod connector;
 mod error;
 mod handshake;
+#[cfg(feature = "hyper")]
+mod hyper;
 mod session;
 mod stream;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 
 pub use acceptor::{Acceptor, AcceptorBuilder};
 pub use connector::{Connector, ConnectorBuilder};

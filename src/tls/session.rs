@@ -13,7 +13,7 @@
 //! So a reader and a writer in two tasks may both wait for room in the stream, which wakes only who
 //! asked last. It is therefore asked with a waker of the session's own, which wakes both.
 
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
@@ -147,6 +147,30 @@ impl<S: AsyncWrite + Unpin> Session<S> {
         self.tls.writer().write_all(bytes)
     }
 
+    /// Enciphers bytes, about `limit` of them at most; how many.
+    pub(super) fn encipher_some(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        limit: usize,
+    ) -> io::Result<usize> {
+        match slices.iter().position(|slice| !slice.is_empty()) {
+            None => Ok(0),
+            Some(first) if slices[first].len() >= limit => {
+                self.tls.writer().write(&slices[first][..limit])
+            }
+            Some(first) => {
+                let mut room = limit;
+                let fits = slices[first..].iter().take_while(|slice| {
+                    let fits = slice.len() <= room;
+                    room = room.saturating_sub(slice.len());
+                    fits
+                });
+                let count = fits.count();
+                self.tls.writer().write_vectored(&slices[first..first + count])
+            }
+        }
+    }
+
     /// Polls until the stream below has sent what it has.
     pub(super) fn poll_flush(&mut self, context: &Context<'_>) -> Poll<io::Result<()>> {
         self.poll_below(context, Side::Writer, |stream, _, context| stream.poll_flush(context))
@@ -200,6 +224,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn readable(&mut self) -> io::Result<&[u8]> {
         self.tls.reader().into_first_chunk()
     }
+
+    /// Takes bytes of `readable`.
+    #[track_caller]
+    pub(super) fn consume(&mut self, count: usize) {
+        self.tls.reader().consume(count);
+    }
 }
 
 /// The stream below, as rustls reads and writes it: what has to wait is `WouldBlock`.
@@ -226,7 +256,7 @@ impl<S: AsyncWrite + Unpin> Write for Below<'_, '_, S> {
         at_once(Pin::new(&mut *self.stream).poll_write(self.context, bytes))
     }
 
-    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         at_once(Pin::new(&mut *self.stream).poll_write_vectored(self.context, slices))
     }
 

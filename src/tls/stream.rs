@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, IoSlice, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -30,7 +30,7 @@ const WRITE_BYTES_MAX: usize = 64 << 10;
 ///
 /// **Memory.** An idle connection keeps its keys and, once it has read, a buffer of 4 KiB.
 pub struct TlsStream<S> {
-    session: Session<S>,
+    pub(super) session: Session<S>,
 }
 
 impl<S> TlsStream<S> {
@@ -120,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// If there are fewer.
     #[track_caller]
     pub fn consume(&mut self, count: usize) {
-        self.session.tls.reader().consume(count);
+        self.session.consume(count);
     }
 
     /// Writes all of `bytes`. Waits until those before are in the stream below, then takes these,
@@ -173,21 +173,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 }
 
-/// For the bridges.
-impl<S: AsyncWrite + Unpin> TlsStream<S> {
-    /// Polls until everything written is with the stream below, and that has done what `flush`
-    /// means there.
-    #[cfg(any(feature = "tokio-io", feature = "hyper"))]
-    pub(crate) fn poll_queue(
-        &mut self,
-        context: &Context<'_>,
-        mut flush: impl FnMut(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<()>>,
-    ) -> Poll<io::Result<()>> {
-        ready!(self.session.poll_push(context, Side::Writer))?;
-        self.session.poll_below(context, Side::Writer, |below, _, context| flush(below, context))
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -222,10 +207,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    /// Several slices share records.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let session = &mut self.get_mut().session;
         ready!(session.poll_room(context))?;
-        let count = bytes.len().min(WRITE_BYTES_MAX);
-        session.encipher(&bytes[..count])?;
+        let count = session.encipher_some(slices, WRITE_BYTES_MAX)?;
         // What finds no room now goes with the next call; an error is told by it.
         let _ = session.poll_push(context, Side::Writer);
         Poll::Ready(Ok(count))

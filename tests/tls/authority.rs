@@ -3,6 +3,8 @@
 
 use std::sync::LazyLock;
 
+use corio::tls::rustls::pki_types::pem::PemObject;
+use corio::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// The name of the tests' server.
@@ -12,6 +14,16 @@ pub const HOST: &str = "localhost";
 pub struct Identity {
     pub chain: String,
     pub key: String,
+}
+
+/// The first certificate of a PEM text.
+pub fn certificate(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}
+
+/// The private key of a PEM text.
+pub fn key(pem: &str) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
 /// Somebody who signs certificates.

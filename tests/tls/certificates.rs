@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 
 use corio::tls::{Acceptor, Connector, TlsError};
 
-use crate::authority::{Authority, HOST, Identity, authority};
+use crate::authority::{Authority, HOST, Identity, authority, certificate, key};
 use crate::support::{assert_kind, bounded};
 use crate::{acceptor, connector, handshake};
 
@@ -92,14 +92,8 @@ async fn both_sides_know_whom_they_speak_to() {
         .unwrap();
     let (client, server_end) = handshake(&connector, HOST, &acceptor).await;
     let (client, server_end) = (client.unwrap(), server_end.unwrap());
-    let shown = |chain: &str| pem_to_der(chain);
-    assert_eq!(client.peer_certificates().unwrap()[0].as_ref(), shown(&server.chain));
-    assert_eq!(server_end.peer_certificates().unwrap()[0].as_ref(), shown(&named.chain));
-}
-
-fn pem_to_der(chain: &str) -> Vec<u8> {
-    use corio::tls::rustls::pki_types::{CertificateDer, pem::PemObject};
-    CertificateDer::from_pem_slice(chain.as_bytes()).unwrap().to_vec()
+    assert_eq!(client.peer_certificates().unwrap()[0], certificate(&server.chain));
+    assert_eq!(server_end.peer_certificates().unwrap()[0], certificate(&named.chain));
 }
 
 /// A server that asks for certificates of the tests' authority.
@@ -172,12 +166,10 @@ async fn certificates_and_keys_that_are_none_are_told_when_they_are_given() {
 
 #[corio::test]
 async fn certificates_may_be_der() {
-    use corio::tls::rustls::pki_types::{PrivateKeyDer, pem::PemObject};
     let server = authority().server();
-    let key = PrivateKeyDer::from_pem_slice(server.key.as_bytes()).unwrap();
-    let chain = pem_to_der(&server.chain);
+    let (chain, key) = (certificate(&server.chain), key(&server.key));
     let acceptor = Acceptor::builder().certificate(&chain, key.secret_der()).build().unwrap();
-    let root = pem_to_der(&authority().root);
+    let root = certificate(&authority().root);
     let connector = Connector::builder().root_certificates(&root).build().unwrap();
     let (client, server) = handshake(&connector, HOST, &acceptor).await;
     assert!(client.is_ok() && server.is_ok());
