@@ -75,6 +75,10 @@ fn cure(error: &rustls::Error) -> Option<&'static str> {
         rustls::Error::AlertReceived(AlertDescription::UnknownCA) => {
             Some("the peer does not trust who signed this side's certificate")
         }
+        rustls::Error::NoApplicationProtocol
+        | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            Some("of the protocols that one side offers by ALPN the other has none")
+        }
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, BufRead, IoSlice, Read};
+use std::io::{self, IoSlice, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 

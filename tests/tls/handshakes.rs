@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
+use corio::Stats;
 use corio::net::TcpStream;
 use corio::tls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use corio::tls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -59,16 +60,29 @@ where
     assert!(is_the_end, "{error:?}");
 }
 
-/// Waits until nothing is left but this test's task.
-async fn nothing_is_left() {
-    until_stats(|stats| {
-        stats.tasks <= 1 && stats.operations_in_flight == 0 && stats.buffers_in_use == 0
-    })
-    .await;
+/// What there is of a runtime before its test.
+struct Before(Stats);
+
+impl Before {
+    fn now() -> Before {
+        Before(corio::stats())
+    }
+
+    /// Waits until there is no more than that.
+    async fn is_all_there_is(self) {
+        let Before(before) = self;
+        until_stats(|stats| {
+            stats.tasks <= before.tasks
+                && stats.operations_in_flight <= before.operations_in_flight
+                && stats.buffers_in_use == 0
+        })
+        .await;
+    }
 }
 
 #[corio::test]
 async fn a_server_that_goes_away_after_any_byte_is_an_error_for_its_client() {
+    let before = Before::now();
     let (connector, acceptor) = &*SHORT;
     for sent in 0.. {
         let (client, server) = pair().await;
@@ -81,11 +95,12 @@ async fn a_server_that_goes_away_after_any_byte_is_an_error_for_its_client() {
             break;
         }
     }
-    nothing_is_left().await;
+    before.is_all_there_is().await;
 }
 
 #[corio::test]
 async fn a_client_that_goes_away_after_any_byte_is_an_error_for_its_server() {
+    let before = Before::now();
     let (connector, acceptor) = &*SHORT;
     for sent in 0.. {
         let (client, server) = pair().await;
@@ -98,7 +113,7 @@ async fn a_client_that_goes_away_after_any_byte_is_an_error_for_its_server() {
             break;
         }
     }
-    nothing_is_left().await;
+    before.is_all_there_is().await;
 }
 
 /// Polls a future so many times, one turn of the loop apart, and drops it. True if it was ready.
@@ -118,6 +133,7 @@ async fn dropped_after<F: Future>(polls: usize, future: F) -> bool {
 
 #[corio::test]
 async fn a_handshake_may_be_dropped_at_each_poll() {
+    let before = Before::now();
     let (connector, acceptor) = (connector(), acceptor());
     let (mut client_ends, mut server_ends) = (false, false);
     for polls in 0.. {
@@ -138,20 +154,22 @@ async fn a_handshake_may_be_dropped_at_each_poll() {
             break;
         }
     }
-    nothing_is_left().await;
+    before.is_all_there_is().await;
 }
 
 #[corio::test]
 async fn a_handshake_that_nobody_answers_can_time_out() {
+    let before = Before::now();
     let (near, far) = pair().await;
     let moment = std::time::Duration::from_millis(1);
     assert!(corio::timeout(moment, acceptor().accept(near)).await.is_err());
-    let mut far = far;
-    assert_eq!(bounded(far.read(&mut [0])).await.unwrap(), 0, "the stream was closed");
+    let mut peer = far;
+    assert_eq!(bounded(peer.read(&mut [0])).await.unwrap(), 0, "the stream was closed");
+    drop(peer);
     let (near, far) = pair().await;
     assert!(corio::timeout(moment, connector().connect(HOST, near)).await.is_err());
     drop(far);
-    nothing_is_left().await;
+    before.is_all_there_is().await;
 }
 
 /// What may come instead of a handshake.
@@ -183,6 +201,7 @@ fn garbage() -> Vec<Vec<u8>> {
 
 #[corio::test]
 async fn garbage_is_an_error_for_either_side() {
+    let before = Before::now();
     let (connector, acceptor) = (connector(), acceptor());
     for bytes in garbage() {
         let shown = bytes[..bytes.len().min(20)].escape_ascii().to_string();
@@ -204,7 +223,7 @@ async fn garbage_is_an_error_for_either_side() {
             assert!(result.is_err(), "{shown}");
         }
     }
-    nothing_is_left().await;
+    before.is_all_there_is().await;
 }
 
 #[corio::test]

@@ -191,36 +191,6 @@ async fn a_reader_that_gives_up_does_not_take_the_writers_wake_along() {
 }
 
 #[corio::test]
-async fn a_peer_that_does_not_read_holds_the_writer_up() {
-    let (mut client, mut server) = tls_pair().await;
-    let piece = vec![7; 100_000];
-    let mut written = 0usize;
-    // No number of bytes is too many for kernels in general, but this is for any.
-    while written < 1 << 30 {
-        let moment = std::time::Duration::from_millis(200);
-        match corio::timeout(moment, client.write(&piece)).await {
-            Ok(result) => result.unwrap(),
-            Err(_) => break,
-        }
-        written += piece.len();
-    }
-    assert!(written < 1 << 30, "a writer without a reader goes on for ever");
-    let ending = async { client.shutdown().await.unwrap() };
-    let reading = async {
-        let mut all = 0;
-        let mut buffer = vec![0; 60_000];
-        loop {
-            match server.read(&mut buffer).await.unwrap() {
-                0 => return all,
-                count => all += count,
-            }
-        }
-    };
-    let ((), count) = bounded(async { corio::join!(ending, reading) }).await;
-    assert_eq!(count, written + piece.len(), "the last one was taken whole");
-}
-
-#[corio::test]
 async fn slices_are_written_in_order_and_share_a_record() {
     let (mut client, mut server) = tls_pair().await;
     let long = numbered(0, 100_000);
