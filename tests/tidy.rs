@@ -69,6 +69,7 @@ const SIDEWAYS: &[Sideways] = &[
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
     ("ws", "http", "an upgrade begins as a request"),
+    ("ws", "tls", "a URL of wss:// is connected to with TLS"),
 ];
 
 /// The only files that hold `unsafe`.

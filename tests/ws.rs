@@ -24,6 +24,8 @@ mod opening;
 mod python;
 #[path = "ws/scripted.rs"]
 mod scripted;
+#[path = "ws/secure.rs"]
+mod secure;
 #[path = "ws/waiting.rs"]
 mod waiting;
 

@@ -37,7 +37,7 @@ use crate::time::timeout;
 /// ```
 #[derive(Clone, Default, Debug)]
 pub struct Client {
-    options: Options,
+    pub(super) options: Options,
     headers: HeaderMap,
 }
 
@@ -160,6 +160,7 @@ impl Client {
 /// Where a URL leads.
 pub(super) struct Target {
     uri: Uri,
+    /// Without the brackets that an address of IPv6 stands in.
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) is_secure: bool,
@@ -174,7 +175,6 @@ impl Target {
             _ => return Err(io_error(Error::Url(UrlError::UnsupportedUrlScheme))),
         };
         let Some(host) = uri.host() else { return Err(io_error(Error::Url(UrlError::NoHostName))) };
-        // An address of IPv6 stands in brackets.
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 });
         Ok(Target { uri, host, port, is_secure })

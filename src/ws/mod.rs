@@ -1,7 +1,7 @@
 //! WebSockets, RFC 6455, of clients and servers: feature `ws`.
 //!
-//! [`connect`] opens one, [`accept`] accepts one on any stream, and with the feature `http`
-//! [`upgrade`] makes one of a request. A [`WebSocket`] sends and receives messages; it answers pings
+//! [`connect`] opens one, [`accept`] accepts one on any stream, also one of TLS (`Client::connect_tls`
+//! opens those, with the feature `tls`), and with the feature `http` [`upgrade`] makes one of a request. A [`WebSocket`] sends and receives messages; it answers pings
 //! and closes by itself, and pings a peer that is silent.
 //!
 //! tungstenite's protocol core frames and checks; corio's streams carry. What is here is glue:
@@ -47,6 +47,8 @@ mod halves;
 mod message;
 mod options;
 mod patience;
+#[cfg(feature = "tls")]
+mod secure;
 mod server;
 mod socket;
 #[cfg(feature = "http")]

@@ -10,7 +10,7 @@ use corio::ws::{self, Client, CloseCode, Message, Options, Refused, Server, WebS
 
 use super::hand::{FIN, TEXT, frame, request};
 use crate::echo;
-use crate::support::{assert_kind, bounded, pair};
+use crate::support::{assert_kind, bounded, pair, until};
 
 /// What a server answers to these bytes, and its error.
 async fn answer_to(server: &Server, bytes: &[u8]) -> (String, Option<ErrorKind>) {
@@ -212,6 +212,20 @@ async fn a_request_inside_http_is_upgraded_and_others_go_on() {
     let line = bounded(plain.read_line(100)).await.unwrap();
     assert!(line.starts_with(b"HTTP/1.1 426 "), "{:?}", String::from_utf8_lossy(&line));
     check_echo(&format!("ws://{address}/any/path")).await;
+}
+
+#[corio::test]
+async fn an_upgraded_connection_counts_until_it_ends() {
+    let server = http::serve("127.0.0.1:0", service_fn(upgrading)).await.unwrap();
+    let url = format!("ws://{}/", server.local_addrs()[0]);
+    let mut socket = bounded(ws::connect(&url)).await.unwrap();
+    for _ in 0..3 {
+        bounded(socket.send("still here")).await.unwrap();
+        bounded(socket.recv()).await.unwrap();
+        assert_eq!(server.connection_count(), 1);
+    }
+    bounded(socket.close(CloseCode::Normal, "")).await.unwrap();
+    until(|| server.connection_count() == 0).await;
 }
 
 async fn check_echo(url: &str) {
