@@ -424,6 +424,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     }
 }
 
+/// Closing it is [`WebSocket::close`] with the code 1000: what still comes is thrown away.
 impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Message> for WebSocket<S> {
     type Error = io::Error;
 

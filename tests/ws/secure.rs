@@ -73,5 +73,6 @@ async fn a_server_that_is_not_trusted_opens_nothing() {
     assert_kind(refused, ErrorKind::InvalidData);
     let plain = format!("ws://{}/", server.local_addrs()[0]);
     assert_kind(Client::new().connect_tls(&plain, &connector).await, ErrorKind::InvalidInput);
-    assert_kind(bounded(ws::connect(&plain)).await, ErrorKind::UnexpectedEof);
+    // What is answered is TLS, and no answer of HTTP.
+    assert_kind(bounded(ws::connect(&plain)).await, ErrorKind::InvalidData);
 }
