@@ -1,5 +1,5 @@
-//! A WebSocket server that echoes, and a client that checks it: text, bytes, a ping, a long message,
-//! and a close with a reason. With an address as its argument it serves there for ever.
+//! A WebSocket server that echoes, and a client that checks it: text, bytes, a ping, a long
+//! message, and a close with a reason. With an address as its argument it serves there for ever.
 
 use std::io;
 

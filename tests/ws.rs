@@ -1,6 +1,6 @@
-//! Hazards of a WebSocket: a peer that breaks the protocol in each way that the Autobahn suite knows,
-//! one that does not read, one that falls silent, one that is killed in the middle; a future that is
-//! dropped; a browser.
+//! Hazards of a WebSocket: a peer that breaks the protocol in each way that the Autobahn suite
+//! knows, one that does not read, one that falls silent, one that is killed in the middle; a future
+//! that is dropped; a browser.
 
 mod support;
 

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -181,50 +181,45 @@ impl Target {
     }
 }
 
+/// A handshake under way, and what comes of it.
+type Handshake<S> = MidHandshake<ClientHandshake<Wire<S>>>;
+type Opened<S> = (Core<Wire<S>>, Response);
+
 /// Writes the request and reads the answer.
-fn shake_hands<S>(
+async fn shake_hands<S>(
     stream: S,
     request: Request<()>,
     options: &Options,
-) -> impl Future<Output = Result<(Core<Wire<S>>, Response), Error>>
+) -> Result<Opened<S>, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let begun = ClientHandshake::start(Wire::new(stream), request, Some(options.config()));
+    let begun = ClientHandshake::start(Wire::new(stream), request, Some(options.config()))?;
     let mut state = Some(begun);
-    poll_fn(move |context| {
-        let handshake = state.take().expect("polled after it was ready")?;
-        match step(handshake, context) {
-            Err(HandshakeError::Interrupted(handshake)) => {
-                state = Some(Ok(handshake));
-                Poll::Pending
-            }
-            Err(HandshakeError::Failure(error)) => Poll::Ready(Err(error)),
-            Ok(done) => Poll::Ready(Ok(done)),
-        }
-    })
+    poll_fn(move |context| poll_handshake(&mut state, context)).await
 }
 
 /// Goes as far as the stream lets it.
-#[expect(clippy::type_complexity, reason = "it is the library's, and stands here only")]
-fn step<S>(
-    mut handshake: MidHandshake<ClientHandshake<Wire<S>>>,
+fn poll_handshake<S>(
+    state: &mut Option<Handshake<S>>,
     context: &mut Context<'_>,
-) -> Result<(Core<Wire<S>>, Response), HandshakeError<ClientHandshake<Wire<S>>>>
+) -> Poll<Result<Opened<S>, Error>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let wire = handshake.get_mut().get_mut();
-    wire.attend(Side::Receiver, context.waker());
+    let mut handshake = state.take().expect("a handshake is polled to its end, and no further");
+    handshake.get_mut().get_mut().attend(Side::Receiver, context.waker());
     match handshake.handshake() {
-        Err(HandshakeError::Interrupted(mut handshake)) => {
+        Ok(opened) => Poll::Ready(Ok(opened)),
+        Err(HandshakeError::Failure(error)) => Poll::Ready(Err(error)),
+        Err(HandshakeError::Interrupted(handshake)) => {
+            let wire = state.insert(handshake).get_mut().get_mut();
             // The request is written; the stream may not have taken all of it.
-            if let Poll::Ready(Err(error)) = handshake.get_mut().get_mut().poll_drain() {
-                return Err(HandshakeError::Failure(Error::Io(error)));
+            match wire.poll_drain() {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(Error::Io(error))),
+                _ => Poll::Pending,
             }
-            Err(HandshakeError::Interrupted(handshake))
         }
-        outcome => outcome,
     }
 }
 

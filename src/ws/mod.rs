@@ -1,8 +1,9 @@
 //! WebSockets, RFC 6455, of clients and servers: feature `ws`.
 //!
-//! [`connect`] opens one, [`accept`] accepts one on any stream, also one of TLS (`Client::connect_tls`
-//! opens those, with the feature `tls`), and with the feature `http` [`upgrade`] makes one of a request. A [`WebSocket`] sends and receives messages; it answers pings
-//! and closes by itself, and pings a peer that is silent.
+//! [`connect`] opens one, [`accept`] accepts one on any stream, also one of TLS (with the feature
+//! `tls`, `Client::connect_tls` opens those), and with the feature `http` [`upgrade`] makes one of a
+//! request. A [`WebSocket`] sends and receives messages; it answers pings and closes by itself, and
+//! pings a peer that is silent.
 //!
 //! tungstenite's protocol core frames and checks; corio's streams carry. What is here is glue:
 //! waiting, giving up, back-pressure, and the handshakes' surroundings.
@@ -30,10 +31,11 @@
 //!
 //! # Memory
 //!
-//! A WebSocket keeps a buffer to read into ([`Options::read_buffer`], 8 KiB), also while it is idle.
-//! A message that is received is bounded by [`Options::message_limit`]. What is sent waits while
-//! the peer does not read: one message beyond [`Options::write_limit`], and the 64 KiB that a stream
-//! queues.
+//! A WebSocket keeps a buffer to read into ([`Options::read_buffer`], 8 KiB), also while it is
+//! idle. A message that is received is bounded by [`Options::message_limit`]. What is sent waits
+//! while the peer does not read: one message beyond [`Options::write_limit`], and the 64 KiB that a
+//! stream queues. The core's two buffers grow to the longest frame that came and the longest that
+//! went, and stay so.
 //!
 //! # What it does not do
 //!

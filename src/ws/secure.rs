@@ -11,7 +11,8 @@ use crate::tls::{Connector, TlsStream};
 impl Client {
     /// Connects by TCP and TLS to a URL such as `wss://host/path`, and opens a WebSocket there.
     ///
-    /// A server needs nothing of its own for it: [`Server::accept`](super::Server::accept) takes what
+    /// A server needs nothing of its own for it: [`Server::accept`](super::Server::accept) takes
+    /// what
     /// [`Acceptor::accept`](crate::tls::Acceptor::accept) gives.
     ///
     /// ```no_run
@@ -28,7 +29,7 @@ impl Client {
     /// # Errors
     ///
     /// `InvalidInput` for a URL that is none, or of another scheme. As [`TcpStream::connect`], as
-    /// [`Connector::connect`], and as [`handshake`](Self::handshake): `TimedOut` if either handshake
+    /// [`Connector::connect`], and as [`handshake`](Self::handshake): `TimedOut` if either of both
     /// takes longer than [`Options::handshake_timeout`](super::Options::handshake_timeout).
     ///
     /// # Cancellation

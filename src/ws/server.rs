@@ -107,9 +107,9 @@ impl Server {
         self
     }
 
-    /// Whom to let in by the `Origin` of a request, which every browser sends: a page of anybody may
-    /// open a WebSocket to this server, with the cookies of whoever looks at it. Who is not let in is
-    /// answered with 403.
+    /// Whom to let in by the `Origin` of a request, which every browser sends: a page of anybody
+    /// may open a WebSocket to this server, with the cookies of whoever looks at it. Who is not let
+    /// in is answered with 403.
     pub fn origins(mut self, check: impl Fn(Option<&str>) -> bool + 'static) -> Server {
         self.origins = Some(Rc::new(check));
         self
@@ -120,8 +120,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `InvalidData` for what is no such request, and `PermissionDenied` for an origin that is not let
-    /// in; both have been answered. `TimedOut` if it takes longer than
+    /// `InvalidData` for what is no such request, and `PermissionDenied` for an origin that is not
+    /// let in; both have been answered. `TimedOut` if it takes longer than
     /// [`Options::handshake_timeout`], `UnexpectedEof` if the stream ends, and its own errors.
     ///
     /// # Cancellation

@@ -3,7 +3,7 @@
 //! ```text
 //!            close, or the peer's close                both were sent
 //!     Open ─────────────────────────────▶ Closing ───────────────────▶ Ending
-//!      │                                     │                           │ the stream's end is told,
+//!      │                                     │                           │ its end is told,
 //!      │ a breach of the protocol            │ the same                  ▼ or it takes too long
 //!      └──────────────▶ Failing ◀────────────┘                         Over
 //!                          └──── the peer was told, or it takes too long ─▲
@@ -156,8 +156,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         poll_fn(|context| self.poll_ping(context, &mut is_written)).await
     }
 
-    /// Closes: sends the code and the reason, throws away what still comes, and waits until the peer
-    /// has closed, too, and the stream has ended. Does nothing if it is closed already.
+    /// Closes: sends the code and the reason, throws away what still comes, and waits until the
+    /// peer has closed, too, and the stream has ended. Does nothing if it is closed already.
     ///
     /// # Errors
     ///
@@ -240,6 +240,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
                     return Poll::Ready(Ok(None));
                 }
+                // Both have closed: what still happens to the stream is no news.
+                Err(_) if !self.core.can_read() => return Poll::Ready(Ok(None)),
                 Err(error) => {
                     self.tell_breach(&error);
                     return Poll::Ready(Err(io_error(error)));
@@ -392,7 +394,8 @@ impl<S> WebSocket<S> {
         self.subprotocol.as_deref()
     }
 
-    /// What the peer's close said, once it has come; `None` also if it said nothing.
+    /// What the peer's close said, once it has come; `None` also if it said nothing. A code that
+    /// may not be sent reads as 1002.
     pub fn close_frame(&self) -> Option<&CloseFrame> {
         self.close_frame.as_ref()
     }

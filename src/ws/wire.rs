@@ -1,8 +1,8 @@
 //! The stream under a WebSocket, as the protocol core wants it: blocking reads and writes.
 //!
-//! tungstenite is a state machine over `std::io`. A read that has to wait is `WouldBlock` to it, and
-//! it goes on at the next call. A write never has to wait here: what the stream does not take at
-//! once is kept, and `poll_drain` gives it on. So a frame is never cut, and it is this file that
+//! tungstenite is a state machine over `std::io`. A read that has to wait is `WouldBlock` to it,
+//! and it goes on at the next call. A write never has to wait here: what the stream does not take
+//! at once is kept, and `poll_drain` gives it on. So a frame is never cut, and it is this file that
 //! knows how much is unsent. An error of a write is kept for whoever sends next: reading goes on,
 //! since the peer's last messages, and its reason, may be there.
 //!

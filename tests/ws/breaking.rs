@@ -1,5 +1,5 @@
-//! Peers that are cut off at every byte of a dialogue, by an end and by a reset: an error of its kind
-//! each time, no hang, and nothing is left.
+//! Peers that are cut off at every byte of a dialogue, by an end and by a reset: an error of its
+//! kind each time, no hang, and nothing is left.
 
 use std::io::{self, ErrorKind};
 

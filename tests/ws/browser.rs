@@ -1,5 +1,6 @@
-//! A browser that is not ours: Debian's Chromium, without a screen, driven by its own `chromedriver`.
-//! It loads the page of the example `chat_page`, and talks to a client of ours over a WebSocket.
+//! A browser that is not ours: Debian's Chromium, without a screen, driven by its own
+//! `chromedriver`. It loads the page of the example `chat_page`, and talks to a client of ours over
+//! a WebSocket.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -83,7 +84,8 @@ impl Driver {
         let body = if method == "GET" { String::new() } else { body.to_string() };
         let (session, length) = (&self.session, body.len());
         let request = format!(
-            "{method} /session{session}{path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+            "{method} /session{session}{path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
         );
         stream.write(request.as_bytes()).await.unwrap();
         // It keeps the connection, so its length says where the answer ends.

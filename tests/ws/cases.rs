@@ -1,8 +1,8 @@
-//! The cases of the conformance run, by the numbers that the Autobahn suite gives their classes: what
-//! is sent by hand to an end that echoes, and what has to come back.
+//! The cases of the conformance run, by the numbers that the Autobahn suite gives their classes:
+//! what is sent by hand to an end that echoes, and what has to come back.
 //!
-//! 1 frames of all sizes; 2 pings; 3 reserved bits; 4 reserved opcodes; 5 fragments; 6 UTF-8;
-//! 7 closes; 9 and 10 long messages in many pieces; 0 is ours: masks and limits. (12 and 13 are about
+//! 1 frames of all sizes; 2 pings; 3 reserved bits; 4 reserved opcodes; 5 fragments; 6 UTF-8; 7
+//! closes; 9 and 10 long messages in many pieces; 0 is ours: masks and limits. (12 and 13 are about
 //! compression, which is declined; 8 does not exist; 11 was withdrawn.)
 
 use super::hand::{BINARY, CLOSE, FIN, MORE, PING, PONG, TEXT, close_payload, show};

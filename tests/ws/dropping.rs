@@ -1,5 +1,5 @@
-//! Every future of a WebSocket, dropped after each of its polls: no message is lost, doubled or cut,
-//! and nothing stays behind.
+//! Every future of a WebSocket, dropped after each of its polls: no message is lost, doubled or
+//! cut, and nothing stays behind.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -92,6 +92,19 @@ async fn a_server_that_does_not_end_the_connection_is_left_by_the_client() {
 }
 
 #[corio::test]
+async fn what_comes_behind_the_close_of_both_is_no_news() {
+    let (near, far) = pair().await;
+    let client = Client::new();
+    let opening = client.handshake("ws://here/", near);
+    let (client, mut hand) = futures_util::join!(opening, Hand::server(far));
+    let mut client = client.unwrap();
+    hand.send(FIN | CLOSE, &close_payload(1000, b""), usize::MAX).await;
+    hand.send(FIN | TEXT, b"too late", usize::MAX).await;
+    assert_eq!(bounded(client.recv()).await.unwrap(), None);
+    assert_eq!(client.close_frame().unwrap().code, CloseCode::Normal);
+}
+
+#[corio::test]
 async fn an_end_without_a_close_is_an_error() {
     let (hand, mut server) = by_hand(Options::new()).await;
     drop(hand);

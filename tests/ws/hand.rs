@@ -1,4 +1,5 @@
-//! The other end of a WebSocket, by hand: bytes of frames, right and wrong ones, and what comes back.
+//! The other end of a WebSocket, by hand: bytes of frames, right and wrong ones, and what comes
+//! back.
 
 use std::io;
 
@@ -20,7 +21,8 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// The request of a client.
 pub fn request() -> String {
     format!(
-        "GET /chat HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+        "GET /chat HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
+         Connection: keep-alive, Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
 }
@@ -119,7 +121,8 @@ impl Hand {
         head
     }
 
-    /// Sends a frame, masked as it should be, in pieces of so many bytes. The other end may have gone.
+    /// Sends a frame, masked as it should be, in pieces of so many bytes. The other end may have
+    /// gone.
     pub async fn send(&mut self, head: u8, payload: &[u8], piece: usize) {
         self.has_closed |= head & 15 == CLOSE;
         self.send_bytes(&frame(head, payload, self.is_client), piece).await;

@@ -1,5 +1,5 @@
-//! Peers that fall silent, that do not read, and that ask without end, on a stream that does what the
-//! test says: what is bounded is counted, and not measured.
+//! Peers that fall silent, that do not read, and that ask without end, on a stream that does what
+//! the test says: what is bounded is counted, and not measured.
 
 use std::io::ErrorKind;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! WebSocket echo on corio and on tokio-tungstenite (tokio's current-thread runtime), in one run.
 //!
 //! Each server is a process on the first CPU, the load is on the second one: connections that send
-//! a frame and wait for its echo, made of bytes without any WebSocket library. The servers take turns,
-//! round by round. What is compared is the CPU time of the server's process for a message, and the
-//! median of the rounds. Both servers have tungstenite's core; tokio's is measured as it comes, with a
-//! buffer of 128 KiB for reading, and with one of 8 KiB as corio's.
+//! a frame and wait for its echo, made of bytes without any WebSocket library. The servers take
+//! turns, round by round. What is compared is the CPU time of the server's process for a message,
+//! and the median of the rounds. Both servers have tungstenite's core; tokio's is measured as it
+//! comes, with a buffer of 128 KiB for reading, and with one of 8 KiB as corio's.
 //!
 //! ```text
 //! websockets [rounds] [seconds of a round]
@@ -186,7 +186,8 @@ impl Client {
     async fn connect(address: &str, size: usize) -> Result<Client> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let request = "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        let request = "GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\n\
+                       Connection: Upgrade\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                        Sec-WebSocket-Version: 13\r\n\r\n";
         stream.write_all(request.as_bytes()).await?;
