@@ -1,9 +1,9 @@
 //! WebSockets, RFC 6455, of clients and servers: feature `ws`.
 //!
 //! [`connect`] opens one, [`accept`] accepts one on any stream, also one of TLS (with the feature
-//! `tls`, `Client::connect_tls` opens those), and with the feature `http` [`upgrade`] makes one of a
-//! request. A [`WebSocket`] sends and receives messages; it answers pings and closes by itself, and
-//! pings a peer that is silent.
+//! `tls`, `Client::connect_tls` opens those), and with the feature `http` [`upgrade`] makes one of
+//! a request. A [`WebSocket`] sends and receives messages; it answers pings and closes by itself,
+//! and pings a peer that is silent.
 //!
 //! tungstenite's protocol core frames and checks; corio's streams carry. What is here is glue:
 //! waiting, giving up, back-pressure, and the handshakes' surroundings.

@@ -218,6 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                     Poll::Pending => return self.poll_patience(context),
                 }
             }
+            let has_closed = !self.core.can_read();
             match self.core.read() {
                 Ok(tungstenite::Message::Text(text)) => {
                     return Poll::Ready(Ok(Some(Message::Text(text))));
@@ -240,8 +241,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
                     return Poll::Ready(Ok(None));
                 }
-                // Both have closed: what still happens to the stream is no news.
-                Err(_) if !self.core.can_read() => return Poll::Ready(Ok(None)),
+                // The peer has closed: what still happens to the stream is no news.
+                Err(_) if has_closed => return Poll::Ready(Ok(None)),
                 Err(error) => {
                     self.tell_breach(&error);
                     return Poll::Ready(Err(io_error(error)));
