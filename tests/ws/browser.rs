@@ -141,10 +141,12 @@ impl Drop for Driver {
 
 #[corio::test]
 fn a_browser_loads_the_chat_page_and_talks_both_ways() {
-    // One browser at a time is enough for a small machine.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = std::env::temp_dir().join(format!("corio-browser-{}", std::process::id()));
+    // One browser at a time is enough for a small machine. Each has a folder of its own: in that of
+    // one that is still ending, another would hand its page over to that, and end.
+    static COUNT: Mutex<usize> = Mutex::new(0);
+    let mut count = COUNT.lock().unwrap_or_else(PoisonError::into_inner);
+    *count += 1;
+    let folder = std::env::temp_dir().join(format!("corio-browser-{}-{count}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let chatting = chat(folder.to_str().expect("text"));
     let outcome = corio::run(corio::timeout(PATIENCE, chatting));
