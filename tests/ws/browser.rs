@@ -139,11 +139,12 @@ impl Drop for Driver {
     }
 }
 
+/// One browser at a time is enough for a small machine, and each has a folder of its own: in that of
+/// another, it would hand its page over to that, and end.
+static COUNT: Mutex<usize> = Mutex::new(0);
+
 #[corio::test]
 fn a_browser_loads_the_chat_page_and_talks_both_ways() {
-    // One browser at a time is enough for a small machine. Each has a folder of its own: in that of
-    // one that is still ending, another would hand its page over to that, and end.
-    static COUNT: Mutex<usize> = Mutex::new(0);
     let mut count = COUNT.lock().unwrap_or_else(PoisonError::into_inner);
     *count += 1;
     let folder = std::env::temp_dir().join(format!("corio-browser-{}-{count}", std::process::id()));
