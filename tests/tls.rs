@@ -10,6 +10,8 @@ mod agreements;
 mod authority;
 #[path = "tls/certificates.rs"]
 mod certificates;
+#[path = "tls/counterparts.rs"]
+mod counterparts;
 #[path = "tls/cut.rs"]
 mod cut;
 #[path = "tls/handshakes.rs"]

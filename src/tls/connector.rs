@@ -18,6 +18,7 @@ use super::handshake::shake_hands;
 /// One is made for all connections: a clone shares its certificates, and the tickets by which a
 /// later connection to the same server is resumed. It may go to other cores.
 #[doc(alias = "SSLContext")]
+#[doc(alias = "ssl")]
 #[doc(alias = "create_default_context")]
 #[derive(Clone)]
 pub struct Connector {

@@ -1,4 +1,5 @@
-//! hyper's I/O traits on a TLS stream, as on the stream below: what `compat` says of them holds here.
+//! hyper's I/O traits on a TLS stream, as on the stream below: what `compat` says of them holds
+//! here.
 //!
 //! A flush waits until everything is with the stream below, and then for what a flush is there.
 

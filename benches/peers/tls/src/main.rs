@@ -83,7 +83,12 @@ fn measure(rounds: usize, mut round: impl FnMut() -> [Took; 2]) -> [Vec<Took>; 2
     all
 }
 
-fn row(table: &mut String, name: &str, all: &[Vec<Took>; 2], figures: impl Fn(&Took) -> (f64, f64)) {
+fn row(
+    table: &mut String,
+    name: &str,
+    all: &[Vec<Took>; 2],
+    figures: impl Fn(&Took) -> (f64, f64),
+) {
     let medians = |select: &dyn Fn((f64, f64)) -> f64| {
         all.each_ref().map(|all| median(all.iter().map(|took| select(figures(took))).collect()))
     };
@@ -91,7 +96,8 @@ fn row(table: &mut String, name: &str, all: &[Vec<Took>; 2], figures: impl Fn(&T
     let [corio_cpu, tokio_cpu] = medians(&|(_, cpu)| cpu);
     writeln!(
         table,
-        "{name:<22} {corio:>12.0} {tokio:>12.0} {:>7.2} {corio_cpu:>14.2} {tokio_cpu:>14.2} {:>7.2}",
+        "{name:<22} {corio:>12.0} {tokio:>12.0} {:>7.2} {corio_cpu:>14.2} {tokio_cpu:>14.2} \
+         {:>7.2}",
         corio / tokio,
         corio_cpu / tokio_cpu
     )
