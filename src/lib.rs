@@ -81,6 +81,8 @@ pub mod compat;
 pub mod http;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "ws")]
+pub mod ws;
 
 pub use blocking::{BlockingHandle, spawn_blocking, spawn_blocking as to_thread};
 pub use driver::{Driver, Feature, FeatureState, Features};

@@ -47,6 +47,7 @@ const FLOORS: &[Floor] = &[
     ("compat", 5),
     ("tls", 5),
     ("http", 5),
+    ("ws", 5),
     ("inspect", 5),
     ("testing", 5),
     ("lib", ROOF),
@@ -69,6 +70,8 @@ const SIDEWAYS: &[Sideways] = &[
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
     ("http", "tls", "a client speaks TLS where an address asks for it"),
+    ("ws", "http", "an upgrade begins as a request"),
+    ("ws", "tls", "a URL of wss:// is connected to with TLS"),
 ];
 
 /// The only files that hold `unsafe`.
@@ -135,6 +138,7 @@ const BANS: &[Ban] = &[
         except: &[
             ("src/time/", "corio's own Instant, which asks the driver"),
             ("src/http/", "corio's own Instant, which asks the driver"),
+            ("src/ws/", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,

@@ -23,6 +23,7 @@ use std::time::Duration;
 use hyper::rt::{self, ReadBufCursor};
 
 use crate::net::TcpStream;
+use crate::sync::Event;
 use crate::time::Instant;
 
 /// What one connection is doing.
@@ -34,6 +35,8 @@ pub(super) struct Activity {
     head_since: Cell<Option<Instant>>,
     has_no_heads: Cell<bool>,
     is_given_up: Cell<bool>,
+    /// The stream was dropped.
+    gone: Event,
 }
 
 /// What becomes of a connection at a moment.
@@ -55,12 +58,18 @@ impl Activity {
             head_since: Cell::new(None),
             has_no_heads: Cell::new(false),
             is_given_up: Cell::new(false),
+            gone: Event::new(),
         })
     }
 
     /// Has the connection reset when it is dropped: its client does not take what is sent.
     pub(super) fn give_up(&self) {
         self.is_given_up.set(true);
+    }
+
+    /// Waits until the stream is dropped: after an upgrade somebody else has it.
+    pub(super) async fn stream_gone(&self) {
+        self.gone.wait().await;
     }
 
     fn note(&self) {
@@ -128,6 +137,7 @@ impl Drop for Watched {
         if self.activity.is_given_up.get() {
             self.stream.abort();
         }
+        self.activity.gone.set();
     }
 }
 

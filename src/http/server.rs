@@ -208,7 +208,12 @@ impl ServeOptions {
             let (shared, service) = (Rc::clone(&shared), service.clone());
             async move {
                 let (protocol, options, closing) = &*shared;
-                options.converse(protocol, closing, stream, service).await
+                let activity = Activity::new();
+                let conversing = options.converse(protocol, closing, &activity, stream, service);
+                let outcome = conversing.await;
+                // An upgraded connection goes on elsewhere, and counts as long as it does.
+                activity.stream_gone().await;
+                outcome
             }
         };
         let serving = self.net.serve(address, handler);
@@ -220,6 +225,7 @@ impl ServeOptions {
         &self,
         protocol: &auto::Builder<Executor>,
         closing: &Event,
+        activity: &Rc<Activity>,
         stream: TcpStream,
         service: S,
     ) -> Result<(), hyper::Error>
@@ -230,12 +236,11 @@ impl ServeOptions {
         B: HttpBody + 'static,
         B::Error: Into<AnyError>,
     {
-        let activity = Activity::new();
-        let service = Limited::new(service, &activity, self.body_limit, self.body_timeout);
-        let stream = OnItsCore::new(Watched::new(stream, &activity));
+        let service = Limited::new(service, activity, self.body_limit, self.body_timeout);
+        let stream = OnItsCore::new(Watched::new(stream, activity));
         let mut connection = pin!(protocol.serve_connection_with_upgrades(stream, service));
         let mut closed = pin!(closing.wait());
-        let mut clock = Clock::new(self, &activity);
+        let mut clock = Clock::new(self, activity);
         let mut is_ending = false;
         poll_fn(|context| {
             loop {
