@@ -10,8 +10,8 @@ mod limits;
 #[path = "web/services.rs"]
 mod services;
 
-use corio::http::{Body, Request, Response, ServeOptions, Server, StatusCode};
-use corio::net::TcpStream;
+use corio::http::{Body, Request, Response, ServeOptions, StatusCode};
+use corio::net::{Server, TcpStream};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 
