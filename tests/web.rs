@@ -3,6 +3,8 @@
 
 mod support;
 
+#[path = "web/cores.rs"]
+mod cores;
 #[path = "web/ending.rs"]
 mod ending;
 #[path = "web/limits.rs"]

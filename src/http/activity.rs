@@ -113,7 +113,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: &Rc<Activity>) -> Watched {
+    pub(super) fn new(mut stream: TcpStream, activity: &Rc<Activity>) -> Watched {
+        // A client that breaks off is no error of the server.
+        stream.set_report_unsent(false);
         Watched { stream, activity: Rc::clone(activity) }
     }
 
