@@ -3,12 +3,18 @@
 
 mod support;
 
+#[path = "web/attacked.rs"]
+mod attacked;
 #[path = "web/cores.rs"]
 mod cores;
 #[path = "web/ending.rs"]
 mod ending;
+#[path = "web/examples.rs"]
+mod examples;
 #[path = "web/limits.rs"]
 mod limits;
+#[path = "web/programs.rs"]
+mod programs;
 #[path = "web/services.rs"]
 mod services;
 

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Cells are set as bytes come and go, and one timer looks at them when it fires: nothing is armed
-//! for a request. On HTTP/2 bytes come between requests as well (pings, windows), so once the first
+//! for a request whose head comes in one piece. On HTTP/2 bytes come between requests as well (pings, windows), so once the first
 //! request has come, such a connection is idle or busy and no head is waited for.
 
 use std::cell::Cell;
@@ -73,6 +73,11 @@ impl Activity {
         if waits_for_head && self.head_since.get().is_none() {
             self.head_since.set(Some(self.last.get()));
         }
+    }
+
+    /// When the head began that is not whole yet.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
     }
 
     /// A head is whole, and its service runs until the guard is dropped.

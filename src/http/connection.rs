@@ -62,6 +62,7 @@ impl Connections {
                 if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
                     return Poll::Ready(self.complaints.outcome(outcome));
                 }
+                clock.hasten();
                 let should_end = match clock.poll(context) {
                     Poll::Ready(Verdict::Late) => {
                         activity.give_up();
@@ -161,8 +162,16 @@ struct Clock<'a> {
 
 impl<'a> Clock<'a> {
     fn new(options: &'a ServeOptions, activity: &'a Activity) -> Clock<'a> {
-        let sleep = sleep_until(Instant::now() + options.head_timeout.min(options.idle_timeout));
-        Clock { options, activity, sleep }
+        let due = Instant::now() + options.head_timeout.min(options.idle_timeout);
+        Clock { options, activity, sleep: sleep_until(due) }
+    }
+
+    /// A head that has begun, and is not whole, has its time from its first byte on.
+    fn hasten(&mut self) {
+        let late = self.activity.head_since().map(|since| since + self.options.head_timeout);
+        if let Some(late) = late.filter(|late| *late < self.sleep.deadline()) {
+            self.sleep.reset(late);
+        }
     }
 
     /// Ready when the connection's time is over; never with `Until`.

@@ -122,12 +122,15 @@ fn one_shutdown_answers_what_was_asked_on_each_core_and_closes_what_is_idle() {
         let begun = Arc::new(AtomicUsize::new(0));
         let begin = Arc::clone(&begun);
         let serving = in_turn().serve_on(&cores, "127.0.0.1:0", move || {
-            service_fn(async move |request: Request<Body>| {
-                if request.uri().path() == "/slow" {
-                    begin.fetch_add(1, Ordering::SeqCst);
-                    MAY_ANSWER.with(Rc::clone).wait().await;
+            service_fn(move |request: Request<Body>| {
+                let begin = Arc::clone(&begin);
+                async move {
+                    if request.uri().path() == "/slow" {
+                        begin.fetch_add(1, Ordering::SeqCst);
+                        MAY_ANSWER.with(Rc::clone).wait().await;
+                    }
+                    std::io::Result::Ok(Response::new(request.uri().to_string()))
                 }
-                std::io::Result::Ok(Response::new(request.uri().to_string()))
             })
         });
         let server = serving.await.unwrap();
