@@ -114,7 +114,7 @@ fn a_head_that_grows_when_it_is_unpacked_is_refused() {
         stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &head)).unwrap();
         let mut bomb = GET.to_vec();
         bomb.extend([0x80 | 62; 16_000]);
-        for number in 0..50 {
+        for number in 0..10 {
             let bomb = frame(HEADERS, END_HEADERS | END_STREAM, 3 + 2 * number, &bomb);
             stream.write_all(&bomb).unwrap();
         }

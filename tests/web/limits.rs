@@ -119,13 +119,41 @@ async fn what_could_be_read_in_two_ways_is_refused_or_read_in_the_safe_one() {
     let server = echo_server(ServeOptions::new()).await;
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n";
     let shapes = [
+        // Lengths: two, a list, signs, spaces, another base, too large.
         "content-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+        "content-length: 3, 4\r\n\r\nabcd",
         "content-length: +3\r\n\r\nabc",
+        "content-length: -3\r\n\r\nabc",
+        "content-length: 0x3\r\n\r\nabc",
+        "content-length: 3 3\r\n\r\nabc",
+        "content-length:\r\n\r\nabc",
+        "content-length: 99999999999999999999\r\n\r\nabc",
+        // Codings: chunked has to be the last, and under its name.
         "transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: identity\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
+        "transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding\t: chunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding:\u{b}chunked\r\n\r\n0\r\n\r\n",
+        // Chunks: signs, another base, too large, no end of a line, bytes that are too many.
         "transfer-encoding: chunked\r\n\r\n-1\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n+1\r\na\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
         "transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+        "transfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n\r\n0\r\n\r\n",
+        // Lines: a bare CR, NUL, no colon, no name, folded ones.
+        "x: y\rz: 1\r\n\r\n",
+        "x: y\u{0}z\r\n\r\n",
         "x\u{0}y: z\r\n\r\n",
+        "x y: z\r\n\r\n",
+        "no colon\r\n\r\n",
+        ": no name\r\n\r\n",
         " folded: line\r\n\r\n",
+        "x: y\r\n folded\r\n\r\n",
     ];
     for shape in shapes {
         let request = format!("POST / HTTP/1.1\r\nhost: h\r\n{shape}{smuggled}");

@@ -47,7 +47,9 @@ async fn curl_speaks_1_0_and_1_1_and_2() {
     {
         let answer = curl(&[how, "--data", "some words", &url]).await;
         assert_eq!(answer, format!("some words\n{version} 200"));
-        // Two on one connection.
+    }
+    // Two on one connection. (With prior knowledge curl 7.88 makes an error of its own there.)
+    for (how, version) in [("--http1.0", "1"), ("--http1.1", "1.1")] {
         let answer = curl(&[how, "--data", "ab", &url, &url]).await;
         assert_eq!(answer.matches(&format!("ab\n{version} 200")).count(), 2, "{answer}");
     }
