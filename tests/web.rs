@@ -11,6 +11,8 @@ mod cores;
 mod ending;
 #[path = "web/examples.rs"]
 mod examples;
+#[path = "web/grpc.rs"]
+mod grpc;
 #[path = "web/limits.rs"]
 mod limits;
 #[path = "web/programs.rs"]
