@@ -1,96 +1,78 @@
-//! A server of the files beneath a folder: ranges, If-Modified-Since, HEAD; nothing outside of it.
-//!
-//! ```text
-//! cargo run --features http --example static_files                            # checks itself
-//! cargo run --features http --example static_files -- 127.0.0.1:8080 FOLDER   # until Ctrl-C
-//! ```
+//! The files beneath a folder, with ranges, If-Modified-Since and HEAD. Checks itself, or serves:
+//! `cargo run --features http --example static_files -- 127.0.0.1:8080 FOLDER`
 
-use std::{io, path::PathBuf, time::Duration, time::SystemTime};
+use std::{io, path::Path, path::PathBuf, time::Duration, time::SystemTime};
 
-use corio::fs::{self, File};
+use corio::fs::{self, File, Metadata};
 use corio::http::header::{self, HeaderMap, HeaderName};
 use corio::http::{Body, Method, Request, Response, StatusCode, service_fn};
 use futures_util::stream::{LocalBoxStream, StreamExt, try_unfold};
 use http_body_util::StreamBody;
+use httpdate::HttpDate;
 use hyper::body::{Bytes, Frame};
 
-type Answer = Response<StreamBody<LocalBoxStream<'static, io::Result<Frame<Bytes>>>>>;
+type Pieces = StreamBody<LocalBoxStream<'static, io::Result<Frame<Bytes>>>>;
 
-const PIECE_BYTES: u64 = 64 << 10;
-
-/// The file, from one position to before another, piece by piece as it is sent.
-fn answer(
-    status: StatusCode,
-    fields: &[(HeaderName, String)],
-    file: Option<(File, u64, u64)>,
-) -> Answer {
-    let pieces = try_unfold(file, async |file| {
-        let Some((file, from, to)) = file.filter(|(_, from, to)| from < to) else {
-            return Ok(None);
-        };
-        let piece = file.read_at(from, PIECE_BYTES.min(to - from) as usize).await?;
-        if piece.is_empty() {
-            return Err(io::Error::other("the file became shorter while it was sent"));
-        }
-        let (bytes, from) = (Bytes::copy_from_slice(&piece), from + piece.len() as u64);
-        Ok(Some((Frame::data(bytes), Some((file, from, to)))))
+/// The file from one position to before another, piece by piece as it is sent.
+fn pieces(file: Option<File>, from: u64, to: u64) -> Pieces {
+    let pieces = try_unfold((file, from), move |(file, from)| async move {
+        let Some(open) = file.as_ref().filter(|_| from < to) else { return Ok(None) };
+        let piece = open.read_exact_at(from, (to - from).min(64 << 10) as usize).await?;
+        let (bytes, next) = (Bytes::copy_from_slice(&piece), from + piece.len() as u64);
+        Ok(Some((Frame::data(bytes), (file, next))))
     });
-    let mut response = Response::new(StreamBody::new(pieces.boxed_local()));
-    *response.status_mut() = status;
-    for (name, value) in fields {
-        response.headers_mut().insert(name, value.parse().expect("made of digits and words"));
-    }
-    response
+    StreamBody::new(pieces.boxed_local())
 }
 
-/// Whether a client's copy is as new as the file; times are told in whole seconds.
-fn is_known(headers: &HeaderMap, modified: SystemTime) -> bool {
-    let since = headers.get(header::IF_MODIFIED_SINCE).and_then(|since| since.to_str().ok());
-    let since = since.and_then(|since| httpdate::parse_http_date(since).ok());
-    since.is_some_and(|since| modified < since + Duration::from_secs(1))
+/// Opens a file beneath the folder by its true path, without `..` and links. (Whoever may write
+/// there could exchange it before it is opened.)
+async fn open(root: &Path, path: &str) -> Option<(File, Metadata)> {
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    let path = fs::canonicalize(root.join(path.trim_start_matches('/'))).await.ok()?;
+    let file = File::open(path.starts_with(root).then_some(path)?).await.ok()?;
+    let metadata = file.metadata().await.ok().filter(Metadata::is_file)?;
+    Some((file, metadata))
 }
 
-/// Answers one request with what is beneath the folder.
-pub async fn serve(root: PathBuf, request: Request<Body>) -> io::Result<Answer> {
-    let refuse = |status| Ok(answer(status, &[(header::CONTENT_LENGTH, "0".into())], None));
+fn field(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Answers one request.
+pub async fn serve(root: PathBuf, request: Request<Body>) -> hyper::http::Result<Response<Pieces>> {
+    let (say, headers) = (|status| Response::builder().status(status), request.headers());
     if ![Method::GET, Method::HEAD].contains(request.method()) {
-        return refuse(StatusCode::METHOD_NOT_ALLOWED);
+        return say(StatusCode::METHOD_NOT_ALLOWED).body(pieces(None, 0, 0));
     }
-    let path = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy();
-    // The true path, without `..` and links. Whoever may write in the folder could exchange it
-    // before it is opened.
-    let path = fs::canonicalize(root.join(path.trim_start_matches('/'))).await;
-    let Some(path) = path.ok().filter(|path| path.starts_with(&root)) else {
-        return refuse(StatusCode::NOT_FOUND);
+    let Some((file, metadata)) = open(&root, request.uri().path()).await else {
+        return say(StatusCode::NOT_FOUND).body(pieces(None, 0, 0));
     };
-    let Ok(file) = File::open(path).await else { return refuse(StatusCode::NOT_FOUND) };
-    let metadata = file.metadata().await?;
-    let (length, modified) = (metadata.len(), SystemTime::from(metadata.modified()?));
-    if !metadata.is_file() {
-        return refuse(StatusCode::NOT_FOUND);
+    let modified = metadata.modified().map_or(SystemTime::UNIX_EPOCH, Into::into);
+    let since = field(headers, header::IF_MODIFIED_SINCE).and_then(|since| since.parse().ok());
+    if since.is_some_and(|since: HttpDate| HttpDate::from(modified) <= since) {
+        return say(StatusCode::NOT_MODIFIED).body(pieces(None, 0, 0));
     }
-    let mut fields = vec![(header::LAST_MODIFIED, httpdate::fmt_http_date(modified))];
-    if is_known(request.headers(), modified) {
-        return Ok(answer(StatusCode::NOT_MODIFIED, &fields, None));
-    }
-    let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok());
+    let range = field(headers, header::RANGE);
     let ranges = range.and_then(|range| http_range_header::parse_range_header(range).ok());
-    // Whoever asks for several gets the whole, as RFC 9110 allows in section 14.2.
-    let (status, from, to) = match ranges.map(|ranges| ranges.validate(length)) {
+    let length = metadata.len();
+    // Whoever asks for several gets the whole, which RFC 9110 allows in section 14.2.
+    let (answer, from, to) = match ranges.map(|ranges| ranges.validate(length)) {
         Some(Ok(ranges)) if ranges.len() == 1 => {
             let (from, last) = (*ranges[0].start(), *ranges[0].end());
-            fields.push((header::CONTENT_RANGE, format!("bytes {from}-{last}/{length}")));
-            (StatusCode::PARTIAL_CONTENT, from, last + 1)
+            let part = format!("bytes {from}-{last}/{length}");
+            let answer = say(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, part);
+            (answer, from, last + 1)
         }
         Some(Err(_)) => {
-            fields.push((header::CONTENT_RANGE, format!("bytes */{length}")));
-            (StatusCode::RANGE_NOT_SATISFIABLE, 0, 0)
+            let answer = say(StatusCode::RANGE_NOT_SATISFIABLE);
+            (answer.header(header::CONTENT_RANGE, format!("bytes */{length}")), 0, 0)
         }
-        _ => (StatusCode::OK, 0, length),
+        _ => (say(StatusCode::OK).header(header::ACCEPT_RANGES, "bytes"), 0, length),
     };
-    fields.push((header::ACCEPT_RANGES, "bytes".into()));
-    fields.push((header::CONTENT_LENGTH, (to - from).to_string()));
-    Ok(answer(status, &fields, Some((file, from, to))))
+    answer
+        .header(header::LAST_MODIFIED, httpdate::fmt_http_date(modified))
+        .header(header::CONTENT_LENGTH, to - from)
+        .body(pieces(Some(file), from, to))
 }
 
 #[corio::main]
@@ -98,9 +80,9 @@ async fn main() -> io::Result<()> {
     let (mut arguments, scratch) = (std::env::args().skip(1), fs::TemporaryFolder::new().await?);
     let (address, folder) = (arguments.next(), arguments.next().map(PathBuf::from));
     let root = fs::canonicalize(folder.as_deref().unwrap_or(scratch.path())).await?;
-    let at = (root.clone(), address.as_deref().unwrap_or("127.0.0.1:0"));
-    let files = service_fn(move |request| serve(at.0.clone(), request));
-    let server = corio::http::serve(at.1, files).await?;
+    let (at, files) = (address.as_deref().unwrap_or("127.0.0.1:0"), root.clone());
+    let service = service_fn(move |request| serve(files.clone(), request));
+    let server = corio::http::serve(at, service).await?;
     println!("listening on {}", server.local_addrs()[0]);
     if address.is_some() {
         return server.serve_until_signal(Duration::from_secs(10)).await.map(drop);

@@ -17,9 +17,8 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
 
 use corio::http::{Body, Request, Response, ServeOptions, StatusCode, service_fn};
 use corio::{Runtime, Unhandled, spawn_blocking};
@@ -38,7 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// An attacker's view of the server.
 struct Target {
     address: SocketAddr,
-    answered: Arc<AtomicUsize>,
+    /// A word for each answer that somebody else got.
+    answers: Receiver<()>,
 }
 
 impl Target {
@@ -52,10 +52,9 @@ impl Target {
 
     /// Returns once three requests of others were answered from now on.
     fn others_are_served(&self) {
-        let (first, start) = (self.answered.load(Ordering::SeqCst), Instant::now());
-        while self.answered.load(Ordering::SeqCst) < first + 3 {
-            assert!(start.elapsed() < PATIENCE, "others are not served");
-            std::thread::sleep(Duration::from_millis(1));
+        for () in self.answers.try_iter() {}
+        for _ in 0..3 {
+            self.answers.recv_timeout(PATIENCE).expect("others are served");
         }
     }
 }
@@ -164,13 +163,15 @@ fn under_attack(options: ServeOptions, attack: impl FnOnce(&Target) + Send + 'st
         let address = server.local_addrs()[0];
         assert!(bounded(serves(address)).await);
         let tasks = corio::stats().tasks;
-        let (before, answered) = (counted::live(), Arc::new(AtomicUsize::new(0)));
+        let before = counted::live();
         counted::peak_since();
-        let target = Target { address, answered: Arc::clone(&answered) };
+        let (answered, answers) = mpsc::channel();
+        let target = Target { address, answers };
         let attacking = spawn_blocking(move || attack(&target));
         while !attacking.is_finished() {
             assert!(bounded(serves(address)).await);
-            answered.fetch_add(1, Ordering::SeqCst);
+            // An attack that is over hears no more.
+            let _ = answered.send(());
         }
         attacking.await.unwrap();
         let peak = counted::peak_since() - before;

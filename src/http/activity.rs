@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Cells are set as bytes come and go, and one timer looks at them when it fires: nothing is armed
-//! for a request whose head comes in one piece. On HTTP/2 bytes come between requests as well (pings, windows), so once the first
-//! request has come, such a connection is idle or busy and no head is waited for.
+//! for a request whose head comes in one piece. On HTTP/2 bytes come between requests as well
+//! (pings, windows), so once the first request has come, such a connection is idle or busy and no
+//! head is waited for.
 
 use std::cell::Cell;
 use std::io;

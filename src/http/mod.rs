@@ -27,6 +27,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! [`serve_on`] does the same on many cores, with a service of its own on each.
+//!
 //! # A service that asks for `Send`
 //!
 //! axum's handlers have to be `Send`. One that uses corio's streams, timers or channels is made so

@@ -20,9 +20,9 @@ fn heads_that_trickle_on_many_connections_are_cut_off() {
         target.others_are_served();
         let start = Instant::now();
         while !streams.is_empty() {
-            streams.retain_mut(|stream| stream.write_all(b"x: y\r\n").is_ok());
+            streams.retain_mut(|stream| stream.write_all(b"x").is_ok());
             assert!(start.elapsed() < PATIENCE, "{} are left", streams.len());
-            std::thread::sleep(Duration::from_millis(5));
+            target.others_are_served();
         }
     });
     damage.is_below(200 * 32 * KIB).was_told("its head took too long");

@@ -72,8 +72,8 @@ async fn hyper_on_tokio(port: u16) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(hello));
-        tokio::spawn(serving);
+        let stream = TokioIo::new(stream);
+        tokio::spawn(http1::Builder::new().serve_connection(stream, service_fn(hello)));
     }
 }
 
