@@ -47,7 +47,7 @@ pub async fn serve(root: PathBuf, request: Request<Body>) -> hyper::http::Result
     let Some((file, metadata)) = open(&root, request.uri().path()).await else {
         return say(StatusCode::NOT_FOUND).body(pieces(None, 0, 0));
     };
-    let modified = metadata.modified().map_or(SystemTime::UNIX_EPOCH, Into::into);
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     let since = field(headers, header::IF_MODIFIED_SINCE).and_then(|since| since.parse().ok());
     if since.is_some_and(|since: HttpDate| HttpDate::from(modified) <= since) {
         return say(StatusCode::NOT_MODIFIED).body(pieces(None, 0, 0));

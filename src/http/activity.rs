@@ -34,7 +34,21 @@ pub(super) struct Activity {
     /// When the first bytes of a head came, while it is not whole.
     head_since: Cell<Option<Instant>>,
     has_no_heads: Cell<bool>,
-    is_given_up: Cell<bool>,
+    parting: Cell<Parting>,
+}
+
+/// How long a client that floods may take to read why it is sent away.
+const SOON: Duration = Duration::from_millis(100);
+
+/// How a connection ends.
+#[derive(Clone, Copy)]
+pub(super) enum Parting {
+    /// What was written is sent, and the client's end is waited for.
+    InOrder,
+    /// The same, with little patience: the client goes on sending what nobody wants.
+    Soon,
+    /// By a reset: the client does not take what is sent.
+    AtOnce,
 }
 
 /// What becomes of a connection at a moment.
@@ -55,13 +69,13 @@ impl Activity {
             last: Cell::new(Instant::now()),
             head_since: Cell::new(None),
             has_no_heads: Cell::new(false),
-            is_given_up: Cell::new(false),
+            parting: Cell::new(Parting::InOrder),
         })
     }
 
-    /// Has the connection reset when it is dropped: its client does not take what is sent.
-    pub(super) fn give_up(&self) {
-        self.is_given_up.set(true);
+    /// How the connection is to end when it is dropped.
+    pub(super) fn part(&self, parting: Parting) {
+        self.parting.set(parting);
     }
 
     fn note(&self) {
@@ -133,8 +147,10 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if self.activity.is_given_up.get() {
-            self.stream.abort();
+        match self.activity.parting.get() {
+            Parting::InOrder => {}
+            Parting::Soon => self.stream.set_linger(SOON),
+            Parting::AtOnce => self.stream.abort(),
         }
     }
 }

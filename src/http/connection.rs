@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use hyper_util::server::conn::auto;
 
-use super::activity::{Activity, Verdict, Watched};
+use super::activity::{Activity, Parting, Verdict, Watched};
 use super::service::{HttpService, Limited};
 use super::{AnyError, ServeOptions};
 use crate::compat::OnItsCore;
@@ -60,17 +60,17 @@ impl Connections {
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
-                    return Poll::Ready(self.complaints.outcome(outcome));
+                    return Poll::Ready(self.complaints.outcome(outcome, &activity));
                 }
                 clock.hasten();
                 let should_end = match clock.poll(context) {
                     Poll::Ready(Verdict::Late) => {
-                        activity.give_up();
+                        activity.part(Parting::AtOnce);
                         return Poll::Ready(self.complaints.tell("its head took too long"));
                     }
                     // It had its time to end in good order.
                     Poll::Ready(_) if is_ending => {
-                        activity.give_up();
+                        activity.part(Parting::AtOnce);
                         return Poll::Ready(Ok(()));
                     }
                     Poll::Ready(_) => true,
@@ -118,7 +118,11 @@ struct Complaints {
 
 impl Complaints {
     /// What of a connection's outcome is for others to know.
-    fn outcome(&self, outcome: Result<(), AnyError>) -> Result<(), Box<dyn Error>> {
+    fn outcome(
+        &self,
+        outcome: Result<(), AnyError>,
+        activity: &Activity,
+    ) -> Result<(), Box<dyn Error>> {
         let Err(error) = outcome else { return Ok(()) };
         let Some(of_hyper) = error.downcast_ref::<hyper::Error>() else { return Ok(()) };
         if of_hyper.is_user() {
@@ -128,7 +132,10 @@ impl Complaints {
             return self.tell("its head was too large");
         }
         match of_hyper.source().and_then(|source| source.downcast_ref::<h2::Error>()) {
-            Some(error) if sends_away(error) => self.tell(&format!("it floods: {error}")),
+            Some(error) if sends_away(error) => {
+                activity.part(Parting::Soon);
+                self.tell(&format!("it floods: {error}"))
+            }
             _ => Ok(()),
         }
     }

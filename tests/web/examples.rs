@@ -72,7 +72,7 @@ async fn what_a_client_has_is_not_sent_again() {
     let (_outer, root) = folder().await;
     let server = files(&root).await;
     let modified = fs::metadata(root.join("digits")).await.unwrap().modified().unwrap();
-    let modified = httpdate::fmt_http_date(modified.into());
+    let modified = httpdate::fmt_http_date(modified);
     let (head, _) = get(&server, "/digits", "").await;
     let told = format!("last-modified: {modified}").to_ascii_lowercase();
     assert!(head.contains(&told), "{head}");
