@@ -46,7 +46,7 @@ impl Target {
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
@@ -68,6 +68,12 @@ enum End {
     Stalled,
     /// It took all.
     Taken,
+}
+
+/// Sends pieces until nobody takes them any more. On a busy machine it may find so too early.
+fn pour_until_it_stalls(stream: &mut TcpStream, piece: impl FnMut() -> Vec<u8>) -> End {
+    stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    pour(stream, 1 << 30, piece)
 }
 
 /// Sends pieces until the server has had enough, or has taken so many bytes.
