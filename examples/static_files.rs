@@ -1,69 +1,97 @@
-//! A folder served to whoever asks: no path leads out of it, and no byte of a file comes through
-//! this process. Give it a folder to serve that, or let it try itself.
+//! The files beneath a folder, with ranges, If-Modified-Since and HEAD. Checks itself, or serves:
+//! `cargo run --features http --example static_files -- 127.0.0.1:8080 FOLDER`
 
-use std::io;
-use std::path::PathBuf;
-use std::rc::Rc;
+use std::{io, path::Path, path::PathBuf, time::Duration, time::SystemTime};
 
-use corio::fs::Dir;
-use corio::net::{TcpStream, serve};
+use corio::fs::{self, File, Metadata};
+use corio::http::header::{self, HeaderMap, HeaderName};
+use corio::http::{Body, Method, Request, Response, StatusCode, service_fn};
+use futures_util::stream::{LocalBoxStream, StreamExt, try_unfold};
+use http_body_util::StreamBody;
+use httpdate::HttpDate;
+use hyper::body::{Bytes, Frame};
 
-const LINE_LENGTH_MAX: usize = 8_000;
+type Pieces = StreamBody<LocalBoxStream<'static, io::Result<Frame<Bytes>>>>;
 
-/// The path of `GET /path HTTP/1.1`, without its slash.
-fn path_of(line: &[u8]) -> Option<PathBuf> {
-    let line = std::str::from_utf8(line).ok()?;
-    let path = line.strip_prefix("GET /")?.split(' ').next()?;
-    Some(PathBuf::from(if path.is_empty() { "index.html" } else { path }))
+/// The file from one position to before another, piece by piece as it is sent.
+fn pieces(file: Option<File>, from: u64, to: u64) -> Pieces {
+    let pieces = try_unfold((file, from), move |(file, from)| async move {
+        let Some(open) = file.as_ref().filter(|_| from < to) else { return Ok(None) };
+        let piece = open.read_exact_at(from, (to - from).min(64 << 10) as usize).await?;
+        let (bytes, next) = (Bytes::copy_from_slice(&piece), from + piece.len() as u64);
+        Ok(Some((Frame::data(bytes), (file, next))))
+    });
+    StreamBody::new(pieces.boxed_local())
 }
 
-async fn answer(site: &Dir, mut stream: TcpStream) -> io::Result<()> {
-    let line = stream.read_line(LINE_LENGTH_MAX).await?;
-    while !stream.read_line(LINE_LENGTH_MAX).await?.trim_ascii().is_empty() {}
-    let Some(path) = path_of(&line) else {
-        return stream.write(b"HTTP/1.0 400 Bad Request\r\n\r\n").await;
-    };
-    let Ok(file) = site.open_file(&path).await else {
-        return stream.write(b"HTTP/1.0 404 Not Found\r\n\r\n").await;
-    };
-    let length = file.metadata().await?.len();
-    let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n");
-    stream.write(head.as_bytes()).await?;
-    stream.sendfile(&file, ..length).await?;
-    stream.close().await.map(drop)
+/// Opens a file beneath the folder by its true path, without `..` and links. (Whoever may write
+/// there could exchange it before it is opened.)
+async fn open(root: &Path, path: &str) -> Option<(File, Metadata)> {
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+    let path = fs::canonicalize(root.join(path.trim_start_matches('/'))).await.ok()?;
+    let file = File::open(path.starts_with(root).then_some(path)?).await.ok()?;
+    let metadata = file.metadata().await.ok().filter(Metadata::is_file)?;
+    Some((file, metadata))
 }
 
-async fn ask(address: std::net::SocketAddr, path: &str) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    Ok(answer)
+fn field(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Answers one request.
+pub async fn serve(root: PathBuf, request: Request<Body>) -> hyper::http::Result<Response<Pieces>> {
+    let (say, headers) = (|status| Response::builder().status(status), request.headers());
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return say(StatusCode::METHOD_NOT_ALLOWED).body(pieces(None, 0, 0));
+    }
+    let Some((file, metadata)) = open(&root, request.uri().path()).await else {
+        return say(StatusCode::NOT_FOUND).body(pieces(None, 0, 0));
+    };
+    let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    let since = field(headers, header::IF_MODIFIED_SINCE).and_then(|since| since.parse().ok());
+    if since.is_some_and(|since: HttpDate| HttpDate::from(modified) <= since) {
+        return say(StatusCode::NOT_MODIFIED).body(pieces(None, 0, 0));
+    }
+    let range = field(headers, header::RANGE);
+    let ranges = range.and_then(|range| http_range_header::parse_range_header(range).ok());
+    let length = metadata.len();
+    // Whoever asks for several gets the whole, which RFC 9110 allows in section 14.2.
+    let (answer, from, to) = match ranges.map(|ranges| ranges.validate(length)) {
+        Some(Ok(ranges)) if ranges.len() == 1 => {
+            let (from, last) = (*ranges[0].start(), *ranges[0].end());
+            let part = format!("bytes {from}-{last}/{length}");
+            let answer = say(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, part);
+            (answer, from, last + 1)
+        }
+        Some(Err(_)) => {
+            let answer = say(StatusCode::RANGE_NOT_SATISFIABLE);
+            (answer.header(header::CONTENT_RANGE, format!("bytes */{length}")), 0, 0)
+        }
+        _ => (say(StatusCode::OK).header(header::ACCEPT_RANGES, "bytes"), 0, length),
+    };
+    answer
+        .header(header::LAST_MODIFIED, httpdate::fmt_http_date(modified))
+        .header(header::CONTENT_LENGTH, to - from)
+        .body(pieces(Some(file), from, to))
 }
 
 #[corio::main]
 async fn main() -> io::Result<()> {
-    let folder = corio::fs::TemporaryFolder::new().await?;
-    let given = std::env::args_os().nth(1).map(PathBuf::from);
-    let site = Rc::new(Dir::open(given.as_deref().unwrap_or(folder.path())).await?);
-    let server = serve("127.0.0.1:0", move |stream| {
-        let site = Rc::clone(&site);
-        async move { answer(&site, stream).await }
-    })
-    .await?;
-    let address = server.local_addrs()[0];
-    println!("serving on http://{address}/");
-    if given.is_some() {
-        corio::signal::ctrl_c().await?;
-        return Ok(());
+    let (mut arguments, scratch) = (std::env::args().skip(1), fs::TemporaryFolder::new().await?);
+    let (address, folder) = (arguments.next(), arguments.next().map(PathBuf::from));
+    let root = fs::canonicalize(folder.as_deref().unwrap_or(scratch.path())).await?;
+    let (at, files) = (address.as_deref().unwrap_or("127.0.0.1:0"), root.clone());
+    let service = service_fn(move |request| serve(files.clone(), request));
+    let server = corio::http::serve(at, service).await?;
+    println!("listening on {}", server.local_addrs()[0]);
+    if address.is_some() {
+        return server.serve_until_signal(Duration::from_secs(10)).await.map(drop);
     }
-
-    let page = "<p>hello".repeat(100_000);
-    corio::fs::write(folder.path().join("index.html"), page.clone()).await?;
-    let found = ask(address, "/").await?;
-    assert!(found.ends_with(page.as_bytes()) && found.starts_with(b"HTTP/1.0 200 OK"));
-    for path in ["/nothing", "/../../etc/passwd", "//etc/passwd"] {
-        assert!(ask(address, path).await?.starts_with(b"HTTP/1.0 404"), "{path}");
-    }
-    folder.remove().await
+    fs::write(root.join("digits"), "0123456789").await?;
+    let mut client = corio::net::TcpStream::connect(server.local_addrs()[0]).await?;
+    client.write(b"GET /digits HTTP/1.0\r\nrange: bytes=3-6\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await?;
+    assert!(answer.starts_with(b"HTTP/1.0 206") && answer.ends_with(b"\r\n\r\n3456"));
+    Ok(())
 }

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Cells are set as bytes come and go, and one timer looks at them when it fires: nothing is armed
-//! for a request. On HTTP/2 bytes come between requests as well (pings, windows), so once the first
-//! request has come, such a connection is idle or busy and no head is waited for.
+//! for a request whose head comes in one piece. On HTTP/2 bytes come between requests as well
+//! (pings, windows), so once the first request has come, such a connection is idle or busy and no
+//! head is waited for.
 
 use std::cell::Cell;
 use std::io;
@@ -34,9 +35,23 @@ pub(super) struct Activity {
     /// When the first bytes of a head came, while it is not whole.
     head_since: Cell<Option<Instant>>,
     has_no_heads: Cell<bool>,
-    is_given_up: Cell<bool>,
     /// The stream was dropped.
     gone: Event,
+    parting: Cell<Parting>,
+}
+
+/// How long a client that floods may take to read why it is sent away.
+const SOON: Duration = Duration::from_millis(100);
+
+/// How a connection ends.
+#[derive(Clone, Copy)]
+pub(super) enum Parting {
+    /// What was written is sent, and the client's end is waited for.
+    InOrder,
+    /// The same, with little patience: the client goes on sending what nobody wants.
+    Soon,
+    /// By a reset: the client does not take what is sent.
+    AtOnce,
 }
 
 /// What becomes of a connection at a moment.
@@ -57,14 +72,14 @@ impl Activity {
             last: Cell::new(Instant::now()),
             head_since: Cell::new(None),
             has_no_heads: Cell::new(false),
-            is_given_up: Cell::new(false),
             gone: Event::new(),
+            parting: Cell::new(Parting::InOrder),
         })
     }
 
-    /// Has the connection reset when it is dropped: its client does not take what is sent.
-    pub(super) fn give_up(&self) {
-        self.is_given_up.set(true);
+    /// How the connection is to end when it is dropped.
+    pub(super) fn part(&self, parting: Parting) {
+        self.parting.set(parting);
     }
 
     /// Waits until the stream is dropped: after an upgrade somebody else has it.
@@ -82,6 +97,11 @@ impl Activity {
         if waits_for_head && self.head_since.get().is_none() {
             self.head_since.set(Some(self.last.get()));
         }
+    }
+
+    /// When the head began that is not whole yet.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
     }
 
     /// A head is whole, and its service runs until the guard is dropped.
@@ -122,7 +142,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: &Rc<Activity>) -> Watched {
+    pub(super) fn new(mut stream: TcpStream, activity: &Rc<Activity>) -> Watched {
+        // A client that breaks off is no error of the server.
+        stream.set_report_unsent(false);
         Watched { stream, activity: Rc::clone(activity) }
     }
 
@@ -134,8 +156,10 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if self.activity.is_given_up.get() {
-            self.stream.abort();
+        match self.activity.parting.get() {
+            Parting::InOrder => {}
+            Parting::Soon => self.stream.set_linger(SOON),
+            Parting::AtOnce => self.stream.abort(),
         }
         self.activity.gone.set();
     }

@@ -27,6 +27,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! [`serve_on`] does the same on many cores, with a service of its own on each.
+//!
 //! # A service that asks for `Send`
 //!
 //! axum's handlers have to be `Send`. One that uses corio's streams, timers or channels is made so
@@ -41,6 +43,10 @@ mod body;
 #[cfg(feature = "http-client")]
 pub mod client;
 #[cfg(feature = "http")]
+mod connection;
+#[cfg(feature = "http")]
+mod options;
+#[cfg(feature = "http")]
 mod server;
 #[cfg(feature = "http")]
 mod service;
@@ -51,6 +57,11 @@ pub use body::Body;
 pub use client::Client;
 pub use hyper::{Method, Request, Response, StatusCode, Version, header};
 #[cfg(feature = "http")]
-pub use server::{ServeOptions, Server, serve};
+pub use options::ServeOptions;
 #[cfg(feature = "http")]
-pub use service::{ServiceFn, service_fn};
+pub use server::{serve, serve_on};
+#[cfg(feature = "http")]
+pub use service::{HttpService, ServiceFn, service_fn};
+
+/// What an error of a service or of a body can be.
+type AnyError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use corio::http::ServeOptions;
 use corio::net;
 
-use crate::support::bounded;
+use crate::support::{bounded, until};
 use crate::{connect, echo_server, talk};
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -32,6 +32,17 @@ async fn a_head_that_trickles_is_cut_off_and_others_are_served_meanwhile() {
     let mut rest = Vec::new();
     let _ = bounded(slow.read_to_end(&mut rest)).await;
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
+}
+
+#[corio::test]
+async fn a_head_has_no_more_time_after_a_pause_than_at_once() {
+    let server = echo_server(ServeOptions::new().head_timeout(SHORT)).await;
+    let mut slow = connect(&server).await;
+    until(|| server.connection_count() == 1).await;
+    // Longer than a head may take; only the idle timeout, of a minute, runs meanwhile.
+    corio::sleep(SHORT * 3).await;
+    slow.write(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let _ = bounded(slow.read_to_end(&mut Vec::new())).await;
 }
 
 #[corio::test]
@@ -108,13 +119,41 @@ async fn what_could_be_read_in_two_ways_is_refused_or_read_in_the_safe_one() {
     let server = echo_server(ServeOptions::new()).await;
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n";
     let shapes = [
+        // Lengths: two, a list, signs, spaces, another base, too large.
         "content-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+        "content-length: 3, 4\r\n\r\nabcd",
         "content-length: +3\r\n\r\nabc",
+        "content-length: -3\r\n\r\nabc",
+        "content-length: 0x3\r\n\r\nabc",
+        "content-length: 3 3\r\n\r\nabc",
+        "content-length:\r\n\r\nabc",
+        "content-length: 99999999999999999999\r\n\r\nabc",
+        // Codings: chunked has to be the last, and under its name.
         "transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: identity\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n",
+        "transfer-encoding : chunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding\t: chunked\r\n\r\n0\r\n\r\n",
+        "transfer-encoding:\u{b}chunked\r\n\r\n0\r\n\r\n",
+        // Chunks: signs, another base, too large, no end of a line, bytes that are too many.
         "transfer-encoding: chunked\r\n\r\n-1\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n+1\r\na\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n",
         "transfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+        "transfer-encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n\r\n0\r\n\r\n",
+        // Lines: a bare CR, NUL, no colon, no name, folded ones.
+        "x: y\rz: 1\r\n\r\n",
+        "x: y\u{0}z\r\n\r\n",
         "x\u{0}y: z\r\n\r\n",
+        "x y: z\r\n\r\n",
+        "no colon\r\n\r\n",
+        ": no name\r\n\r\n",
         " folded: line\r\n\r\n",
+        "x: y\r\n folded\r\n\r\n",
     ];
     for shape in shapes {
         let request = format!("POST / HTTP/1.1\r\nhost: h\r\n{shape}{smuggled}");
