@@ -108,6 +108,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("tests/races/src/lib.rs", "a lock that the sanitizer of threads sees"),
     ("tests/quarantine.rs", "an allocator, and writes into freed memory that it must see"),
     ("tests/support/quarantine.rs", "an allocator"),
+    ("tests/support/counted.rs", "an allocator that counts"),
     ("tests/support/seccomp.rs", "the system calls that put a process under a filter"),
     ("benches/idle_memory.rs", "an allocator that counts"),
     ("benches/echo/server.rs", "a yardstick without corio: system calls by their C names"),

@@ -3,15 +3,23 @@
 
 mod support;
 
+#[path = "web/attacked.rs"]
+mod attacked;
+#[path = "web/cores.rs"]
+mod cores;
 #[path = "web/ending.rs"]
 mod ending;
+#[path = "web/examples.rs"]
+mod examples;
 #[path = "web/limits.rs"]
 mod limits;
+#[path = "web/programs.rs"]
+mod programs;
 #[path = "web/services.rs"]
 mod services;
 
-use corio::http::{Body, Request, Response, ServeOptions, Server, StatusCode};
-use corio::net::TcpStream;
+use corio::http::{Body, Request, Response, ServeOptions, StatusCode};
+use corio::net::{Server, TcpStream};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 

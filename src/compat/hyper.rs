@@ -32,83 +32,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::io::AsyncWrite;
-use hyper::rt::{self, ReadBufCursor};
+use hyper::rt::{self, Read, ReadBufCursor, Write};
 use send_wrapper::SendWrapper;
 
-use super::{OnItsCore, poll_read_into, poll_write_slices};
-use crate::io::{PipeReader, PipeWriter};
-use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UnixStream, WriteHalf, unix};
+use super::OnItsCore;
+use super::streams::{for_readers, for_writers, readers, writers};
 use crate::task::spawn;
 use crate::time::{self, sleep};
 
-macro_rules! reader {
-    ($type:ty) => {
-        impl rt::Read for $type {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                mut buffer: ReadBufCursor<'_>,
-            ) -> Poll<io::Result<()>> {
-                poll_read_into(self, context, buffer.remaining(), |bytes| buffer.put_slice(bytes))
-            }
-        }
-    };
-}
+for_readers!(readers Read, ReadBufCursor<'_>:);
+for_writers!(writers Write:);
 
-macro_rules! writer {
-    ($type:ty) => {
-        impl rt::Write for $type {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                AsyncWrite::poll_write(self, context, bytes)
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            fn poll_shutdown(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-            ) -> Poll<io::Result<()>> {
-                self.poll_close(context)
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                true
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                slices: &[io::IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                poll_write_slices(self, context, slices)
-            }
-        }
-    };
-}
-
-reader!(TcpStream);
-reader!(ReadHalf<'_>);
-reader!(OwnedReadHalf);
-writer!(TcpStream);
-writer!(WriteHalf<'_>);
-writer!(OwnedWriteHalf);
-reader!(UnixStream);
-reader!(unix::ReadHalf<'_>);
-reader!(unix::OwnedReadHalf);
-writer!(UnixStream);
-writer!(unix::WriteHalf<'_>);
-writer!(unix::OwnedWriteHalf);
-reader!(PipeReader);
-writer!(PipeWriter);
-
-impl<S: rt::Read + Unpin> rt::Read for OnItsCore<S> {
+impl<S: Read + Unpin> Read for OnItsCore<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -118,7 +53,7 @@ impl<S: rt::Read + Unpin> rt::Read for OnItsCore<S> {
     }
 }
 
-impl<S: rt::Write + Unpin> rt::Write for OnItsCore<S> {
+impl<S: Write + Unpin> Write for OnItsCore<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,

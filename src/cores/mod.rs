@@ -68,6 +68,29 @@ pub struct Core {
 }
 
 impl Core {
+    /// The core that runs here. A runtime by itself is the one core of its group.
+    ///
+    /// ```
+    /// use corio::cores::Core;
+    ///
+    /// #[corio::main(cores = 2)]
+    /// async fn main() {
+    ///     let core = Core::current();
+    ///     assert_eq!((core.index(), core.count()), (0, 2));
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If no runtime runs on this thread.
+    #[track_caller]
+    pub fn current() -> Core {
+        start::core_here().unwrap_or_else(|| {
+            let handles = Arc::new([CoreHandle::current()]);
+            Core { index: 0, cpu: None, handles }
+        })
+    }
+
     /// Its place among the cores, from 0.
     pub fn index(&self) -> usize {
         self.index

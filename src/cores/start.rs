@@ -106,10 +106,17 @@ impl Group {
 }
 
 thread_local! {
+    /// The core of a group that runs on this thread.
+    static HERE: RefCell<Option<Core>> = const { RefCell::new(None) };
     /// The task that is this core's work.
     static WORK: RefCell<Option<TaskRef>> = const { RefCell::new(None) };
     /// Set when the work of all cores is over.
     static OVER: RefCell<Option<Rc<Event>>> = const { RefCell::new(None) };
+}
+
+/// The core that runs on this thread, if it is one of a group and its runtime runs now.
+pub(super) fn core_here() -> Option<Core> {
+    HERE.with_borrow(Clone::clone).filter(|core| core.handles[core.index].is_current())
 }
 
 fn let_go() {
@@ -170,6 +177,7 @@ where
     F::Output: 'static,
 {
     let mut ending = Ending { group, index: core.index, has_panicked: true };
+    HERE.set(Some(core.clone()));
     let outcome = runtime.block_on(async {
         let over = Rc::new(Event::new());
         OVER.set(Some(Rc::clone(&over)));
@@ -188,6 +196,7 @@ where
         outcome
     });
     runtime.close();
+    HERE.take();
     outcome
 }
 

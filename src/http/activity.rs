@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Cells are set as bytes come and go, and one timer looks at them when it fires: nothing is armed
-//! for a request. On HTTP/2 bytes come between requests as well (pings, windows), so once the first
+//! for a request whose head comes in one piece. On HTTP/2 bytes come between requests as well (pings, windows), so once the first
 //! request has come, such a connection is idle or busy and no head is waited for.
 
 use std::cell::Cell;
@@ -75,6 +75,11 @@ impl Activity {
         }
     }
 
+    /// When the head began that is not whole yet.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
+    }
+
     /// A head is whole, and its service runs until the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>, is_multiplexed: bool) -> Running {
         self.services.set(self.services.get() + 1);
@@ -113,7 +118,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: &Rc<Activity>) -> Watched {
+    pub(super) fn new(mut stream: TcpStream, activity: &Rc<Activity>) -> Watched {
+        // A client that breaks off is no error of the server.
+        stream.set_report_unsent(false);
         Watched { stream, activity: Rc::clone(activity) }
     }
 

@@ -36,10 +36,16 @@
 
 mod activity;
 mod body;
+mod connection;
+mod options;
 mod server;
 mod service;
 
 pub use body::Body;
 pub use hyper::{Method, Request, Response, StatusCode, Version, header};
-pub use server::{ServeOptions, Server, serve};
-pub use service::{ServiceFn, service_fn};
+pub use options::ServeOptions;
+pub use server::{serve, serve_on};
+pub use service::{HttpService, ServiceFn, service_fn};
+
+/// What an error of a service or of a body can be.
+type AnyError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,45 +1,26 @@
-//! A server: `net::serve`, with hyper on each connection.
+//! A server: `net`'s, with hyper on each connection.
 //!
-//! A connection ends by itself, by a limit (`activity.rs`), or since the server shuts down: then it
-//! is asked to finish the requests it has, and takes no more. A client that breaks off is no error
-//! of the server; an error of the service, or of a body that it gave, is one, and goes where errors
-//! of handlers go: `Builder::on_unhandled`.
+//! What it is, how it is closed and what its end tells are those of `net`. Its connections hear of
+//! that (`net::server_closing`), so they end once they have answered what they were asked.
 
-use std::error::Error;
-use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use hyper::Response;
-use hyper::body::Body as HttpBody;
-use hyper_util::server::conn::auto;
-use tower_service::Service;
-
-use super::activity::{Activity, Verdict, Watched};
-use super::service::Limited;
-use super::{Body, Request};
-use crate::compat::OnItsCore;
-use crate::compat::hyper::{Executor, Timer};
-use crate::net::{self, Address, ShutdownReport, TcpStream};
-use crate::sync::Event;
-use crate::time::{Instant, Sleep, sleep_until};
-
-/// What an error of a service or of its bodies can be.
-type AnyError = Box<dyn Error + Send + Sync>;
+use super::ServeOptions;
+use super::connection::Connections;
+use super::service::HttpService;
+use crate::cores::CoreHandle;
+use crate::net::{Address, CoresServer, ListeningSocket, Server};
 
 /// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on an address, with the default
-/// [`ServeOptions`].
+/// [`ServeOptions`]. For many cores see [`serve_on`].
 ///
 /// The service is cloned for each connection. `poll_ready` is awaited before each call.
 ///
 /// # Errors
 ///
-/// As [`ListenOptions::bind`](net::ListenOptions::bind).
+/// As [`ListenOptions::bind`](crate::net::ListenOptions::bind).
 ///
 /// # Panics
 ///
@@ -49,138 +30,72 @@ type AnyError = Box<dyn Error + Send + Sync>;
 ///
 /// **Strict**: it does not wait.
 #[track_caller]
-pub fn serve<S, B>(address: impl Address, service: S) -> impl Future<Output = io::Result<Server>>
-where
-    S: Service<Request<Body>, Response = Response<B>> + Clone + 'static,
-    S::Future: 'static,
-    S::Error: Into<AnyError>,
-    B: HttpBody + 'static,
-    B::Error: Into<AnyError>,
-{
+pub fn serve<S: HttpService>(
+    address: impl Address,
+    service: S,
+) -> impl Future<Output = io::Result<Server>> {
     ServeOptions::new().serve(address, service)
 }
 
-/// Limits of a [`Server`], all per connection but the number of connections.
+/// Serves on several cores, from any of them, with the default [`ServeOptions`]: `make` is called
+/// on each and makes the service there, which need not be `Send`.
 ///
 /// ```
-/// use corio::time::Duration;
-/// use corio::http::ServeOptions;
-/// use corio::net;
+/// use std::cell::Cell;
+/// use std::rc::Rc;
+/// use corio::cores::Core;
+/// use corio::http::{Body, Request, Response, serve_on, service_fn};
 ///
-/// let options = ServeOptions::new()
-///     .net(net::ServeOptions::new().max_connections(10_000))
-///     .head_timeout(Duration::from_secs(5))
-///     .body_limit(1 << 20);
-/// # let _ = options;
+/// #[corio::main(cores = 2)]
+/// async fn main() -> std::io::Result<()> {
+///     let server = serve_on(Core::current().handles(), "127.0.0.1:0", || {
+///         // Each core counts for itself, without a lock.
+///         let count = Rc::new(Cell::new(0));
+///         service_fn(move |_: Request<Body>| {
+///             count.set(count.get() + 1);
+///             let text = format!("request {} of this core\n", count.get());
+///             async { std::io::Result::Ok(Response::new(text)) }
+///         })
+///     });
+///     let server = server.await?;
+///     println!("listening on {}", server.local_addrs()[0]);
+///     // A real server: server.serve_until_signal(GRACE).await?
+///     assert!(server.shutdown(std::time::Duration::ZERO).await.is_complete());
+///     Ok(())
+/// }
 /// ```
-#[derive(Clone, Debug)]
-pub struct ServeOptions {
-    net: net::ServeOptions,
-    head_timeout: Duration,
-    idle_timeout: Duration,
-    body_timeout: Duration,
-    head_limit: usize,
-    headers_max: usize,
-    body_limit: u64,
-    streams_max: u32,
-}
-
-impl Default for ServeOptions {
-    fn default() -> ServeOptions {
-        ServeOptions::new()
-    }
+///
+/// # Errors
+///
+/// As [`net::ServeOptions::serve_on`](crate::net::ServeOptions::serve_on).
+///
+/// # Panics
+///
+/// When it is polled, if no runtime runs on that thread.
+///
+/// # Cancellation
+///
+/// **Strict**: one that is dropped serves nowhere.
+#[track_caller]
+pub fn serve_on<A, M, S>(
+    cores: &[CoreHandle],
+    address: A,
+    make: M,
+) -> impl Future<Output = io::Result<CoresServer>> + use<A, M, S>
+where
+    A: Address,
+    M: FnOnce() -> S + Clone + Send + 'static,
+    S: HttpService,
+{
+    ServeOptions::new().serve_on(cores, address, make)
 }
 
 impl ServeOptions {
-    /// The defaults that each setting names.
-    pub fn new() -> ServeOptions {
-        ServeOptions {
-            net: net::ServeOptions::new(),
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(30),
-            head_limit: 32 << 10,
-            headers_max: 100,
-            body_limit: u64::MAX,
-            streams_max: 100,
-        }
-    }
-
-    /// How many connections there may be, and how the listeners are made.
-    pub fn net(mut self, net: net::ServeOptions) -> ServeOptions {
-        self.net = net;
-        self
-    }
-
-    /// How long the head of a request may take, from its first byte to its last, 10 s by default;
-    /// then the connection is reset.
-    pub fn head_timeout(mut self, timeout: Duration) -> ServeOptions {
-        self.head_timeout = timeout;
-        self
-    }
-
-    /// How long a connection may stand without any byte in either direction while no service works
-    /// for it, 60 s by default; then it is closed, and reset if that takes as long again.
-    pub fn idle_timeout(mut self, timeout: Duration) -> ServeOptions {
-        self.idle_timeout = timeout;
-        self
-    }
-
-    /// How long a service that reads a request's body waits for the next piece of it, 30 s by
-    /// default; then it reads an error.
-    pub fn body_timeout(mut self, timeout: Duration) -> ServeOptions {
-        self.body_timeout = timeout;
-        self
-    }
-
-    /// The bytes of a request's head, 32 KiB by default and at least 8 KiB. A longer one is
-    /// answered with 431.
-    pub fn head_limit(mut self, bytes: usize) -> ServeOptions {
-        self.head_limit = bytes.max(8 << 10);
-        self
-    }
-
-    /// The header fields of a request of HTTP/1.1, 100 by default. More are answered with 431.
-    pub fn headers_max(mut self, count: usize) -> ServeOptions {
-        self.headers_max = count;
-        self
-    }
-
-    /// The bytes of a request's body, without a limit by default: a body is read piece by piece, so
-    /// it is the service that keeps it or not. A service that reads a longer one reads an error.
-    pub fn body_limit(mut self, bytes: u64) -> ServeOptions {
-        self.body_limit = bytes;
-        self
-    }
-
-    /// The requests that a connection of HTTP/2 may have open at a time, 100 by default.
-    pub fn streams_max(mut self, count: u32) -> ServeOptions {
-        self.streams_max = count;
-        self
-    }
-
-    fn protocol(&self) -> auto::Builder<Executor> {
-        let mut protocol = auto::Builder::new(Executor);
-        protocol
-            .http1()
-            .timer(Timer)
-            .header_read_timeout(None)
-            .max_buf_size(self.head_limit)
-            .max_headers(self.headers_max);
-        let head_limit = u32::try_from(self.head_limit).unwrap_or(u32::MAX);
-        protocol
-            .http2()
-            .timer(Timer)
-            .max_header_list_size(head_limit)
-            .max_concurrent_streams(self.streams_max);
-        protocol
-    }
-
-    /// Starts serving: see [`serve`].
+    /// Starts serving on this core: see [`serve`].
     ///
     /// # Errors
     ///
-    /// As [`ListenOptions::bind`](net::ListenOptions::bind), for any of the addresses.
+    /// As [`ListenOptions::bind`](crate::net::ListenOptions::bind), for any of the addresses.
     ///
     /// # Panics
     ///
@@ -190,162 +105,79 @@ impl ServeOptions {
     ///
     /// **Strict**: it does not wait.
     #[track_caller]
-    pub fn serve<S, B>(
+    pub fn serve<S: HttpService>(
         self,
         address: impl Address,
         service: S,
-    ) -> impl Future<Output = io::Result<Server>>
-    where
-        S: Service<Request<Body>, Response = Response<B>> + Clone + 'static,
-        S::Future: 'static,
-        S::Error: Into<AnyError>,
-        B: HttpBody + 'static,
-        B::Error: Into<AnyError>,
-    {
-        let closing = Rc::new(Event::new());
-        let shared = Rc::new((self.protocol(), self.clone(), Rc::clone(&closing)));
-        let handler = move |stream: TcpStream| {
-            let (shared, service) = (Rc::clone(&shared), service.clone());
-            async move {
-                let (protocol, options, closing) = &*shared;
-                options.converse(protocol, closing, stream, service).await
-            }
-        };
-        let serving = self.net.serve(address, handler);
-        async move { Ok(Server { server: serving.await?, closing }) }
+    ) -> impl Future<Output = io::Result<Server>> {
+        let (net, connections) = (self.net.clone(), Connections::new(self));
+        let handler = move |stream| Rc::clone(&connections).converse(stream, service.clone());
+        net.serve(address, handler)
     }
 
-    /// One connection, from its first byte to its end.
-    async fn converse<S, B>(
-        &self,
-        protocol: &auto::Builder<Executor>,
-        closing: &Event,
-        stream: TcpStream,
-        service: S,
-    ) -> Result<(), hyper::Error>
+    /// Starts serving on several cores: see [`serve_on`]. Which core gets a connection is said by
+    /// [`net::ServeOptions::accept`](crate::net::ServeOptions::accept); the limit on connections is
+    /// one for all.
+    ///
+    /// # Errors
+    ///
+    /// As [`net::ServeOptions::serve_on`](crate::net::ServeOptions::serve_on).
+    ///
+    /// # Panics
+    ///
+    /// When it is polled, if no runtime runs on that thread.
+    ///
+    /// # Cancellation
+    ///
+    /// **Strict**: one that is dropped serves nowhere.
+    #[track_caller]
+    pub fn serve_on<A, M, S>(
+        self,
+        cores: &[CoreHandle],
+        address: A,
+        make: M,
+    ) -> impl Future<Output = io::Result<CoresServer>> + use<A, M, S>
     where
-        S: Service<Request<Body>, Response = Response<B>> + Clone + 'static,
-        S::Future: 'static,
-        S::Error: Into<AnyError>,
-        B: HttpBody + 'static,
-        B::Error: Into<AnyError>,
+        A: Address,
+        M: FnOnce() -> S + Clone + Send + 'static,
+        S: HttpService,
     {
-        let activity = Activity::new();
-        let service = Limited::new(service, &activity, self.body_limit, self.body_timeout);
-        let stream = OnItsCore::new(Watched::new(stream, &activity));
-        let mut connection = pin!(protocol.serve_connection_with_upgrades(stream, service));
-        let mut closed = pin!(closing.wait());
-        let mut clock = Clock::new(self, &activity);
-        let mut is_ending = false;
-        poll_fn(|context| {
-            loop {
-                if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
-                    return Poll::Ready(told(outcome));
-                }
-                let should_end = match clock.poll(context) {
-                    // Or it had its time to end in good order.
-                    Poll::Ready(verdict) if is_ending || verdict == Verdict::Late => {
-                        activity.give_up();
-                        return Poll::Ready(Ok(()));
-                    }
-                    Poll::Ready(_) => true,
-                    Poll::Pending => !is_ending && closed.as_mut().poll(context).is_ready(),
-                };
-                if !should_end {
-                    return Poll::Pending;
-                }
-                is_ending = true;
-                connection.as_mut().graceful_shutdown();
-            }
+        let net = self.net.clone();
+        net.serve_on(cores, address, move || {
+            let (connections, service) = (Connections::new(self), make());
+            move |stream| Rc::clone(&connections).converse(stream, service.clone())
         })
-        .await
-    }
-}
-
-/// What of a connection's outcome is for others to know: errors that the service made.
-fn told(outcome: Result<(), AnyError>) -> Result<(), hyper::Error> {
-    match outcome.map_err(|error| error.downcast::<hyper::Error>()) {
-        Err(Ok(error)) if error.is_user() => Err(*error),
-        _ => Ok(()),
-    }
-}
-
-/// The one timer of a connection.
-struct Clock<'a> {
-    options: &'a ServeOptions,
-    activity: &'a Activity,
-    sleep: Sleep,
-}
-
-impl<'a> Clock<'a> {
-    fn new(options: &'a ServeOptions, activity: &'a Activity) -> Clock<'a> {
-        let sleep = sleep_until(Instant::now() + options.head_timeout.min(options.idle_timeout));
-        Clock { options, activity, sleep }
     }
 
-    /// Ready when the connection's time is over; never with `Until`.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Verdict> {
-        while Pin::new(&mut self.sleep).poll(context).is_ready() {
-            let (head, idle) = (self.options.head_timeout, self.options.idle_timeout);
-            let now = Instant::now();
-            match self.activity.verdict(now, head, idle) {
-                Verdict::Until(then) => self.sleep.reset(then),
-                over => {
-                    self.sleep.reset(now + idle);
-                    return Poll::Ready(over);
-                }
-            }
-        }
-        Poll::Pending
-    }
-}
-
-/// An HTTP server and its connections. Dropping it leaves it serving until the runtime ends.
-pub struct Server {
-    server: net::Server,
-    closing: Rc<Event>,
-}
-
-impl Server {
-    /// The addresses it listens on.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        self.server.local_addrs()
-    }
-
-    /// Connections that are open.
-    pub fn connection_count(&self) -> usize {
-        self.server.connection_count()
-    }
-
-    /// Stops listening, and has each connection end once it has answered what it was asked.
-    pub fn close(&self) {
-        self.server.close();
-        self.closing.set();
-    }
-
-    /// Waits until it is closed and every connection has ended.
+    /// As [`serve_on`](Self::serve_on), from sockets that listen already: those that a service
+    /// manager or a predecessor passed.
+    ///
+    /// # Errors
+    ///
+    /// As [`net::ServeOptions::serve_sockets_on`](crate::net::ServeOptions::serve_sockets_on).
+    ///
+    /// # Panics
+    ///
+    /// When it is polled, if no runtime runs on that thread.
     ///
     /// # Cancellation
     ///
-    /// **Strict**: it only waits.
-    pub async fn wait_closed(&self) {
-        self.server.wait_closed().await;
-    }
-
-    /// Stops listening, lets each connection answer what it was asked, for `grace` at most, and
-    /// then ends them as [`net::Server::shutdown`] does. Tells how far each came.
-    ///
-    /// # Cancellation
-    ///
-    /// **Weak**: the server is closed, and the connections end as after [`close`](Self::close).
-    pub async fn shutdown(&self, grace: Duration) -> ShutdownReport {
-        self.closing.set();
-        self.server.shutdown(grace).await
-    }
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("addresses", &self.local_addrs()).finish_non_exhaustive()
+    /// **Strict**: one that is dropped serves nowhere.
+    #[track_caller]
+    pub fn serve_sockets_on<M, S>(
+        self,
+        cores: &[CoreHandle],
+        sockets: Vec<ListeningSocket>,
+        make: M,
+    ) -> impl Future<Output = io::Result<CoresServer>> + use<M, S>
+    where
+        M: FnOnce() -> S + Clone + Send + 'static,
+        S: HttpService,
+    {
+        let net = self.net.clone();
+        net.serve_sockets_on(cores, sockets, move || {
+            let (connections, service) = (Connections::new(self), make());
+            move |stream| Rc::clone(&connections).converse(stream, service.clone())
+        })
     }
 }

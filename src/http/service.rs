@@ -1,20 +1,19 @@
 //! Services: an async function as one, and what surrounds each call.
 
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Incoming};
 use hyper::{Request, Response, Version};
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::Body;
 use super::activity::{Activity, Running};
+use super::{AnyError, Body};
 
 /// A service that calls an async function for each request. Its future, and what it captures, need
 /// not be `Send`.
@@ -32,7 +31,7 @@ pub fn service_fn<H, F, B, E>(handler: H) -> ServiceFn<H>
 where
     H: Fn(Request<Body>) -> F,
     F: Future<Output = Result<Response<B>, E>>,
-    E: Into<Box<dyn Error + Send + Sync>>,
+    E: Into<AnyError>,
 {
     ServiceFn(Rc::new(handler))
 }
@@ -62,6 +61,38 @@ where
     fn call(&mut self, request: Request<Body>) -> F {
         (self.0)(request)
     }
+}
+
+/// What can be served: any tower service of requests that is cheap to clone, such as axum's router
+/// or a [`service_fn`]. Nothing of it need be `Send`, and nobody has to implement this.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no service that can be served",
+    note = "it has to be `Clone`, and a `tower_service::Service<Request<corio::http::Body>>` whose \
+            response is a `Response` with an `http_body::Body`",
+    note = "an async function becomes one by `corio::http::service_fn`"
+)]
+pub trait HttpService:
+    Service<
+        Request<Body>,
+        Response = Response<Self::ResponseBody>,
+        Error: Into<AnyError>,
+        Future: 'static,
+    > + Clone
+    + 'static
+{
+    /// The body of its responses.
+    type ResponseBody: HttpBody<Error: Into<AnyError>> + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Body>, Response = Response<B>> + Clone + 'static,
+    S::Error: Into<AnyError>,
+    S::Future: 'static,
+    B: HttpBody + 'static,
+    B::Error: Into<AnyError>,
+{
+    type ResponseBody = B;
 }
 
 /// A service as a connection calls it: with limits on the body, and noted while it runs.

@@ -50,6 +50,11 @@ impl Stream {
         self.linger.set(linger);
     }
 
+    /// Whether it is told what could not be sent once the last handle is gone.
+    pub(crate) fn set_report_unsent(&self, on: bool) {
+        self.reports_unsent.set(on);
+    }
+
     /// Ends the stream in good order. Also what a dropped stream does in the background.
     pub(crate) async fn finish(self: &Rc<Self>) -> io::Result<Closed> {
         let linger = self.linger.get();
@@ -160,6 +165,8 @@ impl Stream {
     }
 
     fn report_unsent(&self, error: io::Error) {
-        self.core.report(&Unhandled::WriteFailed { error });
+        if self.reports_unsent.get() {
+            self.core.report(&Unhandled::WriteFailed { error });
+        }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) struct Luggage {
     error: Option<(i32, bool)>,
     send_was_short: bool,
     linger: Option<Duration>,
+    reports_unsent: bool,
 }
 
 impl Luggage {
@@ -56,6 +57,7 @@ impl Luggage {
             error: None,
             send_was_short: false,
             linger: None,
+            reports_unsent: true,
         }
     }
 }
@@ -151,6 +153,7 @@ impl Stream {
             error,
             send_was_short: self.send_was_short.get(),
             linger: Some(self.linger.get()),
+            reports_unsent: self.reports_unsent.get(),
         })
     }
 
@@ -162,6 +165,7 @@ impl Stream {
         if let Some(linger) = luggage.linger {
             stream.linger.set(linger);
         }
+        stream.reports_unsent.set(luggage.reports_unsent);
         stream.send_was_short.set(luggage.send_was_short);
         {
             let mut inbox = stream.inbox.borrow_mut();

@@ -109,6 +109,8 @@ pub(crate) struct Stream {
     pub(super) discarded: Cell<usize>,
     /// How long a close waits without progress, and whether it was seen to its end.
     pub(super) linger: Cell<Duration>,
+    /// Whether the runtime tells of what could not be sent once the last handle is gone.
+    pub(super) reports_unsent: Cell<bool>,
     pub(crate) is_finished: Cell<bool>,
 }
 
@@ -143,6 +145,7 @@ impl Stream {
             discarding: Cell::new(false),
             discarded: Cell::new(0),
             linger: Cell::new(LINGER_DEFAULT),
+            reports_unsent: Cell::new(true),
             is_finished: Cell::new(false),
         })
     }

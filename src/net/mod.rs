@@ -29,7 +29,7 @@ pub use names::{lookup_host, reverse_lookup};
 pub use options::ListenOptions;
 pub use server::{
     AcceptPolicy, ConnectionEnd, CoreEnd, CoresReport, CoresServer, ServeOptions, Server,
-    ShutdownReport, Stage, serve,
+    ShutdownReport, Stage, serve, server_closing,
 };
 pub use tcp::TcpStream;
 pub use udp::{Datagram, UdpOptions, UdpSocket};

@@ -31,6 +31,7 @@ use futures_util::future::{Either, select};
 pub use across::CoresServer;
 pub use ends::{ConnectionEnd, CoreEnd, CoresReport, ShutdownReport, Stage};
 pub use policy::AcceptPolicy;
+pub use shared::server_closing;
 use shared::{Accepting, Listening, Seat, Shared};
 
 use super::accept::Accepted;
@@ -281,7 +282,7 @@ impl Server {
 
     /// Whether it accepts connections.
     pub fn is_serving(&self) -> bool {
-        !self.shared.is_closed.get()
+        !self.shared.closing.is_set()
     }
 
     /// Connections that are open.
@@ -289,8 +290,9 @@ impl Server {
         self.shared.connection_count()
     }
 
-    /// Stops listening. Connections that are open go on; those that were accepted and whose handler
-    /// has not begun are served as well.
+    /// Stops listening. Connections that are open go on, and their handlers may look at
+    /// [`server_closing`]; those that were accepted and whose handler has not begun are served as
+    /// well.
     pub fn close(&self) {
         self.shared.close();
     }

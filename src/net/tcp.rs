@@ -207,6 +207,13 @@ impl TcpStream {
     pub fn set_linger(&mut self, linger: Duration) {
         self.stream.set_linger(linger);
     }
+
+    /// Whether it is told (`Builder::on_unhandled`) if the stream is dropped and what was written
+    /// cannot be sent: on by default. A server whose clients may break off at any time turns it
+    /// off, or each of them could fill its log.
+    pub fn set_report_unsent(&mut self, on: bool) {
+        self.stream.set_report_unsent(on);
+    }
 }
 
 impl Accepted for TcpStream {

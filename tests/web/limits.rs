@@ -5,7 +5,7 @@ use std::time::Duration;
 use corio::http::ServeOptions;
 use corio::net;
 
-use crate::support::bounded;
+use crate::support::{bounded, until};
 use crate::{connect, echo_server, talk};
 
 const SHORT: Duration = Duration::from_millis(30);
@@ -32,6 +32,17 @@ async fn a_head_that_trickles_is_cut_off_and_others_are_served_meanwhile() {
     let mut rest = Vec::new();
     let _ = bounded(slow.read_to_end(&mut rest)).await;
     assert!(rest.is_empty(), "{}", rest.escape_ascii());
+}
+
+#[corio::test]
+async fn a_head_has_no_more_time_after_a_pause_than_at_once() {
+    let server = echo_server(ServeOptions::new().head_timeout(SHORT)).await;
+    let mut slow = connect(&server).await;
+    until(|| server.connection_count() == 1).await;
+    // Longer than a head may take; only the idle timeout, of a minute, runs meanwhile.
+    corio::sleep(SHORT * 3).await;
+    slow.write(b"GET / HTTP/1.1\r\n").await.unwrap();
+    let _ = bounded(slow.read_to_end(&mut Vec::new())).await;
 }
 
 #[corio::test]

@@ -275,8 +275,8 @@ impl CoresServer {
         self.common.cores.iter().map(ask).collect()
     }
 
-    /// Stops listening on all cores. Connections that are open go on, and those that were accepted
-    /// are served.
+    /// Stops listening on all cores. Connections that are open go on, and their handlers may look at
+    /// [`server_closing`](crate::net::server_closing); those that were accepted are served.
     pub fn close(&self) {
         self.tell(Shared::close);
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::policy::Loads;
 use super::{ConnectionEnd, ShutdownReport, Stage};
+use crate::context::{Context, ContextVar};
 use crate::executor::task::{AnyTask, How, Observe};
 use crate::executor::{Core, Unhandled};
 use crate::io::Stream;
@@ -31,6 +32,46 @@ const ABORT_LIMIT: Duration = Duration::from_millis(150);
 
 /// How long an accept loop rests after an error of its socket.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// Set when the server begins to close whose handler runs here.
+static CLOSING: ContextVar<Rc<Event>> = ContextVar::local("the server's closing");
+
+/// Waits until the server begins to close whose handler runs here, by whatever way. A handler that
+/// serves one request after the other takes no further one then. The tasks that a handler spawns
+/// are told as well; anywhere else it is never ready.
+///
+/// ```
+/// use corio::net::{TcpStream, serve, server_closing};
+/// use corio::select;
+/// # corio::run(async {
+/// let server = serve("127.0.0.1:0", async |mut stream: TcpStream| {
+///     loop {
+///         select! {
+///             line = stream.read_line(100) => stream.write(&line?).await?,
+///             _ = server_closing() => return std::io::Result::Ok(()),
+///         };
+///     }
+/// });
+/// let server = server.await?;
+/// let mut client = TcpStream::connect(server.local_addrs()[0]).await?;
+/// client.write(b"hello\n").await?;
+/// assert_eq!(client.read_line(100).await?, b"hello\n");
+/// // The client stays, and holds nothing up.
+/// let report = server.shutdown(std::time::Duration::from_secs(10)).await;
+/// assert_eq!(report.finished(), 1);
+/// # std::io::Result::Ok(())
+/// # }).unwrap();
+/// ```
+///
+/// # Cancellation
+///
+/// **Strict**: it only waits.
+pub async fn server_closing() {
+    match CLOSING.try_get() {
+        Some(closing) => closing.wait().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// A listener of one kind or the other.
 pub(super) enum Listening {
@@ -60,7 +101,10 @@ pub(super) struct Shared {
     pub(super) addresses: Vec<SocketAddr>,
     /// Listeners that may still bring somebody.
     accepting: Cell<usize>,
-    pub(super) is_closed: Cell<bool>,
+    /// Set when it begins to close.
+    pub(super) closing: Rc<Event>,
+    /// In which handlers start.
+    context: Cell<Context>,
     number_last: Cell<u64>,
     connections: RefCell<BTreeMap<u64, Connection>>,
     ends: RefCell<Vec<ConnectionEnd>>,
@@ -126,11 +170,14 @@ impl Shared {
         let accepting = listeners.len();
         let is_idle = Event::new();
         is_idle.set();
+        let (closing, mut context) = (Rc::new(Event::new()), Context::default());
+        context.run(|| CLOSING.set(Rc::clone(&closing)));
         Rc::new(Shared {
             listeners,
             addresses,
             accepting: Cell::new(accepting),
-            is_closed: Cell::new(false),
+            closing,
+            context: Cell::new(context),
             number_last: Cell::new(0),
             connections: RefCell::default(),
             ends: RefCell::default(),
@@ -155,7 +202,9 @@ impl Shared {
         self.is_idle.clear();
         let weak_stream = Rc::downgrade(stream.under());
         let work = handle(Rc::clone(handler), stream, peer);
-        let task = core.spawn(work, Location::caller(), false);
+        let mut context = self.context.take();
+        let task = context.run(|| core.spawn(work, Location::caller(), false));
+        self.context.set(context);
         // Nobody takes its outcome: a panic is reported.
         task.header().has_handle.set(false);
         let task: Rc<dyn AnyTask> = task;
@@ -177,7 +226,8 @@ impl Shared {
     }
 
     pub(super) fn close(&self) {
-        if !self.is_closed.replace(true) {
+        if !self.closing.is_set() {
+            self.closing.set();
             for listener in &self.listeners {
                 listener.shared().stop();
             }
