@@ -67,6 +67,7 @@ const SIDEWAYS: &[Sideways] = &[
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
+    ("http", "tls", "a server may serve over TLS"),
 ];
 
 /// The only files that hold `unsafe`.

@@ -40,6 +40,9 @@ mod connection;
 mod options;
 mod server;
 mod service;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
 
 pub use body::Body;
 pub use hyper::{Method, Request, Response, StatusCode, Version, header};
