@@ -42,16 +42,6 @@ async fn curl_is_served_in_the_version_that_alpn_agreed_upon() {
     }
 }
 
-/// Asks in HTTP/1.0, up to the end that TLS announces.
-async fn asked(server: &Server, connector: &Connector) -> String {
-    let stream = TcpStream::connect(server.local_addrs()[0]).await.unwrap();
-    let mut stream = bounded(connector.connect(HOST, stream)).await.unwrap();
-    stream.write(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    bounded(stream.read_to_string(&mut answer)).await.unwrap();
-    answer
-}
-
 #[corio::test]
 async fn the_end_of_an_answer_is_announced_inside_of_tls() {
     let server = server(ServeOptions::new()).await;
