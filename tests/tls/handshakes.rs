@@ -69,7 +69,7 @@ impl Before {
     }
 
     /// Waits until there is no more than that.
-    async fn is_all_there_is(self) {
+    async fn comes_back(self) {
         let Before(before) = self;
         until_stats(|stats| {
             stats.tasks <= before.tasks
@@ -95,7 +95,7 @@ async fn a_server_that_goes_away_after_any_byte_is_an_error_for_its_client() {
             break;
         }
     }
-    before.is_all_there_is().await;
+    before.comes_back().await;
 }
 
 #[corio::test]
@@ -113,7 +113,7 @@ async fn a_client_that_goes_away_after_any_byte_is_an_error_for_its_server() {
             break;
         }
     }
-    before.is_all_there_is().await;
+    before.comes_back().await;
 }
 
 /// Polls a future so many times, one turn of the loop apart, and drops it. True if it was ready.
@@ -154,7 +154,7 @@ async fn a_handshake_may_be_dropped_at_each_poll() {
             break;
         }
     }
-    before.is_all_there_is().await;
+    before.comes_back().await;
 }
 
 #[corio::test]
@@ -169,7 +169,7 @@ async fn a_handshake_that_nobody_answers_can_time_out() {
     let (near, far) = pair().await;
     assert!(corio::timeout(moment, connector().connect(HOST, near)).await.is_err());
     drop(far);
-    before.is_all_there_is().await;
+    before.comes_back().await;
 }
 
 /// What may come instead of a handshake.
@@ -223,7 +223,7 @@ async fn garbage_is_an_error_for_either_side() {
             assert!(result.is_err(), "{shown}");
         }
     }
-    before.is_all_there_is().await;
+    before.comes_back().await;
 }
 
 #[corio::test]

@@ -94,7 +94,7 @@ async fn bytes_that_are_not_of_the_session_end_it_for_both_directions() {
     let (mut client, mut server) = tls_pair().await;
     client.write(b"right").await.unwrap();
     // Past the session: as somebody on the way would do it.
-    client.get_mut().write(b"\x17\x03\x03\x00\x20not what the session's keys made").await.unwrap();
+    client.get_ref().write(b"\x17\x03\x03\x00\x20not what the session's keys made").await.unwrap();
     let mut buffer = [0; 100];
     assert_eq!(bounded(server.read(&mut buffer)).await.unwrap(), 5, "what came before is read");
     for _ in 0..2 {
