@@ -69,7 +69,7 @@ const SIDEWAYS: &[Sideways] = &[
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
-    ("http", "tls", "a client speaks TLS where an address asks for it"),
+    ("http", "tls", "a server may serve over TLS, and a client speaks it where an address asks"),
     ("ws", "http", "an upgrade begins as a request"),
     ("ws", "tls", "a URL of wss:// is connected to with TLS"),
 ];

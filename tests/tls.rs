@@ -18,6 +18,8 @@ mod cut;
 mod handshakes;
 #[path = "tls/traffic.rs"]
 mod traffic;
+#[path = "tls/web.rs"]
+mod web;
 
 use std::io;
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use hyper::rt::{self, ReadBufCursor};
 
-use crate::net::TcpStream;
+use super::transport::Wire;
 use crate::sync::Event;
 use crate::time::Instant;
 
@@ -137,15 +137,13 @@ impl Drop for Running {
 
 /// A stream whose bytes are noted.
 pub(super) struct Watched {
-    stream: TcpStream,
+    wire: Wire,
     activity: Rc<Activity>,
 }
 
 impl Watched {
-    pub(super) fn new(mut stream: TcpStream, activity: &Rc<Activity>) -> Watched {
-        // A client that breaks off is no error of the server.
-        stream.set_report_unsent(false);
-        Watched { stream, activity: Rc::clone(activity) }
+    pub(super) fn new(wire: Wire, activity: &Rc<Activity>) -> Watched {
+        Watched { wire, activity: Rc::clone(activity) }
     }
 
     fn noting<T>(&self, result: io::Result<T>) -> Poll<io::Result<T>> {
@@ -156,10 +154,12 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        match self.activity.parting.get() {
+        let parting = self.activity.parting.get();
+        let mut transport = self.wire.transport();
+        match parting {
             Parting::InOrder => {}
-            Parting::Soon => self.stream.set_linger(SOON),
-            Parting::AtOnce => self.stream.abort(),
+            Parting::Soon => transport.stream().set_linger(SOON),
+            Parting::AtOnce => transport.stream().abort(),
         }
         self.activity.gone.set();
     }
@@ -171,7 +171,7 @@ impl rt::Read for Watched {
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(self.wire.transport().poll_read(context, buffer))?;
         self.activity.note_read();
         Poll::Ready(Ok(()))
     }
@@ -183,16 +183,16 @@ impl rt::Write for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(rt::Write::poll_write(Pin::new(&mut self.stream), context, bytes));
+        let written = ready!(self.wire.transport().poll_write(context, bytes));
         self.noting(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        rt::Write::poll_flush(Pin::new(&mut self.stream), context)
+        self.wire.transport().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        rt::Write::poll_shutdown(Pin::new(&mut self.stream), context)
+        self.wire.transport().poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -204,8 +204,7 @@ impl rt::Write for Watched {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.stream);
-        let written = ready!(rt::Write::poll_write_vectored(stream, context, slices));
+        let written = ready!(self.wire.transport().poll_write_vectored(context, slices));
         self.noting(written)
     }
 }

@@ -15,15 +15,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use hyper_util::server::conn::auto;
 
 use super::activity::{Activity, Parting, Verdict, Watched};
 use super::service::{HttpService, Limited};
+use super::transport::{Securing, Transport, Wire};
 use super::{AnyError, ServeOptions};
 use crate::compat::OnItsCore;
 use crate::compat::hyper::{Executor, Timer};
 use crate::net::{TcpStream, server_closing};
-use crate::time::{Instant, Sleep, sleep_until};
+use crate::time::{Instant, Sleep, sleep_until, timeout};
 
 /// The streams of HTTP/2 that the server itself may have to reset for errors of the client.
 const LOCAL_RESETS_MAX: usize = 100;
@@ -47,11 +49,20 @@ impl Connections {
     /// Serves one connection.
     pub(super) async fn converse<S: HttpService>(
         self: Rc<Self>,
-        stream: TcpStream,
+        mut stream: TcpStream,
         service: S,
     ) -> Result<(), Box<dyn Error>> {
+        // A client that breaks off is no error of the server.
+        stream.set_report_unsent(false);
+        let wire = match &self.options.secure {
+            None => Wire::Plain(stream),
+            Some(secure) => match self.handshake(secure.secure(stream)).await? {
+                Some(secured) => Wire::Secured(secured),
+                None => return Ok(()),
+            },
+        };
         let activity = Activity::new();
-        let outcome = self.answer(&activity, stream, service).await;
+        let outcome = self.answer(&activity, wire, service).await;
         // An upgraded connection goes on elsewhere, and counts as long as it does.
         activity.stream_gone().await;
         outcome
@@ -61,12 +72,12 @@ impl Connections {
     async fn answer<S: HttpService>(
         &self,
         activity: &Rc<Activity>,
-        stream: TcpStream,
+        wire: Wire,
         service: S,
     ) -> Result<(), Box<dyn Error>> {
         let options = &self.options;
         let service = Limited::new(service, activity, options.body_limit, options.body_timeout);
-        let stream = OnItsCore::new(Watched::new(stream, activity));
+        let stream = OnItsCore::new(Watched::new(wire, activity));
         let mut connection = pin!(self.protocol.serve_connection_with_upgrades(stream, service));
         let mut closing = pin!(server_closing());
         let mut clock = Clock::new(options, activity);
@@ -98,6 +109,25 @@ impl Connections {
             }
         })
         .await
+    }
+
+    /// Waits for a handshake, as long as for a head. `None` if it did not come to its end.
+    async fn handshake(
+        &self,
+        securing: Securing,
+    ) -> Result<Option<Box<dyn Transport>>, Box<dyn Error>> {
+        let shaking = pin!(timeout(self.options.head_timeout, securing));
+        let closing = pin!(server_closing());
+        let outcome = match select(shaking, closing).await {
+            Either::Left((Ok(Ok(transport)), _)) => return Ok(Some(transport)),
+            Either::Left((Ok(Err(error)), _)) if error.kind() == io::ErrorKind::InvalidData => {
+                self.complaints.tell(&error.to_string())
+            }
+            Either::Left((Err(_), _)) => self.complaints.tell("its TLS handshake took too long"),
+            // It broke off, or the server closes and it has asked for nothing yet.
+            _ => Ok(()),
+        };
+        outcome.map(|()| None)
     }
 }
 

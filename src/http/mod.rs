@@ -50,6 +50,10 @@ mod options;
 mod server;
 #[cfg(feature = "http")]
 mod service;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod tls;
+#[cfg(feature = "http")]
+mod transport;
 
 #[cfg(feature = "http")]
 pub use body::Body;
@@ -64,4 +68,5 @@ pub use server::{serve, serve_on};
 pub use service::{HttpService, ServiceFn, service_fn};
 
 /// What an error of a service or of a body can be.
+#[cfg(feature = "http")]
 type AnyError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,7 +1,9 @@
 //! What a server allows a client: times, sizes, numbers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::transport::Secure;
 use crate::net;
 
 /// Limits of a server, all per connection but the number of connections.
@@ -20,6 +22,8 @@ use crate::net;
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     pub(super) net: net::ServeOptions,
+    /// TLS, if it is served over that.
+    pub(super) secure: Option<Arc<dyn Secure>>,
     pub(super) head_timeout: Duration,
     pub(super) idle_timeout: Duration,
     pub(super) body_timeout: Duration,
@@ -42,6 +46,7 @@ impl ServeOptions {
     pub fn new() -> ServeOptions {
         ServeOptions {
             net: net::ServeOptions::new(),
+            secure: None,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
