@@ -139,8 +139,8 @@ impl Drop for Driver {
     }
 }
 
-/// One browser at a time is enough for a small machine, and each has a folder of its own: in that of
-/// another, it would hand its page over to that, and end.
+/// One browser at a time is enough for a small machine, and each has a folder of its own: in that
+/// of another, it would hand its page over to that, and end.
 static COUNT: Mutex<usize> = Mutex::new(0);
 
 #[corio::test]
