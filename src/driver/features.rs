@@ -42,6 +42,10 @@ pub enum Feature {
     Read,
     /// A file is written on the ring, and not on a helper thread (5.6).
     Write,
+    /// Memory for reads past the page cache is registered with the ring (5.1).
+    ReadFixed,
+    /// Memory for writes past the page cache is registered with the ring (5.1).
+    WriteFixed,
     /// A file is opened on the ring, and not on a helper thread (5.6).
     Openat,
     /// The status of a file is asked for on the ring, and not on a helper thread (5.6).
@@ -68,7 +72,7 @@ pub enum Feature {
 
 impl Feature {
     /// All features, in the order they are reported.
-    pub const ALL: [Feature; 26] = [
+    pub const ALL: [Feature; 28] = [
         Feature::SingleIssuer,
         Feature::DeferTaskrun,
         Feature::CoopTaskrun,
@@ -84,6 +88,8 @@ impl Feature {
         Feature::PollMultishot,
         Feature::Read,
         Feature::Write,
+        Feature::ReadFixed,
+        Feature::WriteFixed,
         Feature::Openat,
         Feature::Statx,
         Feature::Fsync,
@@ -115,6 +121,8 @@ impl Feature {
             Feature::PollMultishot => "poll_multishot",
             Feature::Read => "read",
             Feature::Write => "write",
+            Feature::ReadFixed => "read_fixed",
+            Feature::WriteFixed => "write_fixed",
             Feature::Openat => "openat",
             Feature::Statx => "statx",
             Feature::Fsync => "fsync",

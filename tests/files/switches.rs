@@ -1,7 +1,7 @@
 //! Without the ring's operations on files, one by one and all together: helper threads do the work,
 //! and nobody can tell but by the clock.
 
-use corio::fs::{self, File, OpenOptions};
+use corio::fs::{self, DirectFile, File, OpenOptions};
 use corio::{Driver, Feature, Runtime};
 
 use super::Folder;
@@ -9,9 +9,11 @@ use super::child::rerun;
 use super::support::{bounded, numbered};
 
 /// Those of files.
-const FILES: [Feature; 13] = [
+const FILES: [Feature; 15] = [
     Feature::Read,
     Feature::Write,
+    Feature::ReadFixed,
+    Feature::WriteFixed,
     Feature::Openat,
     Feature::Statx,
     Feature::Fsync,
@@ -45,6 +47,17 @@ async fn round() {
     assert_eq!(fs::read(folder.join("link")).await.unwrap()[10_000..], *b"end");
     let nothing = OpenOptions::new().write(true).open(folder.join("nothing")).await;
     assert_eq!(nothing.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    if let Ok(direct) =
+        DirectFile::open_with(&path, &OpenOptions::new().read(true).write(true)).await
+    {
+        let mut block = direct.buffer(4096);
+        block.resize(4096);
+        block.fill(7);
+        let (written, block) = direct.write_at(0, block).await;
+        written.unwrap();
+        let (count, block) = direct.read_at(0, block).await;
+        assert_eq!((count.unwrap(), block[4095]), (4096, 7));
+    }
     fs::remove_dir_all(folder.join("a")).await.unwrap();
     assert!(!fs::exists(&path).await.unwrap());
 }

@@ -263,9 +263,7 @@ impl Reader {
                 }
                 Reader::Direct(file) => {
                     let (result, back) = file.read_at(position, file.buffer(BLOCK_BYTES)).await;
-                    let is_right = is_right(&back, number);
-                    file.recycle(back);
-                    result.map(|_| is_right)
+                    result.map(|_| is_right(&back, number))
                 }
             };
             if !is_right.map_err(failed)? {
