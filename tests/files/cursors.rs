@@ -234,7 +234,7 @@ async fn what_is_appended_behind_an_end_that_was_read_ahead_comes_too() {
 async fn two_cursors_of_one_task_both_come_on() {
     let folder = Folder::new().await;
     let path = folder.join("file");
-    let length = 4_000_000;
+    let length = 1_000_000;
     fs::write(&path, numbered(0, length)).await.unwrap();
     let (mut one, mut other) = (Vec::new(), Vec::new());
     let mut cursor = File::open(&path).await.unwrap().cursor(0);

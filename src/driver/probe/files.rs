@@ -109,7 +109,9 @@ pub(in crate::driver) fn try_write(ring: &mut IoUring) -> io::Result<bool> {
 }
 
 /// Memory, and the one piece that describes it.
-fn piece() -> (Vec<u8>, Vec<libc::iovec>) {
+type Lent = (Vec<u8>, Vec<libc::iovec>);
+
+fn piece() -> Lent {
     let mut memory = vec![0u8; 5];
     let piece = libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: 5 };
     (memory, vec![piece])
@@ -124,7 +126,7 @@ fn try_readv(ring: &mut IoUring) -> io::Result<bool> {
 /// Runs a read into memory that is registered meanwhile.
 fn try_registered(
     ring: &mut IoUring,
-    read: impl FnOnce(Fd, &mut (Vec<u8>, Vec<libc::iovec>)) -> squeue::Entry,
+    read: impl FnOnce(Fd, &mut Lent) -> squeue::Entry,
 ) -> io::Result<bool> {
     let file = scratch()?;
     let answer = with_registered(ring, &file, piece(), read);
@@ -135,9 +137,9 @@ fn try_registered(
 fn with_registered(
     ring: &mut IoUring,
     file: &File,
-    mut lent: (Vec<u8>, Vec<libc::iovec>),
-    operation: impl FnOnce(Fd, &mut (Vec<u8>, Vec<libc::iovec>)) -> squeue::Entry,
-) -> io::Result<(i32, (Vec<u8>, Vec<libc::iovec>))> {
+    mut lent: Lent,
+    operation: impl FnOnce(Fd, &mut Lent) -> squeue::Entry,
+) -> io::Result<(i32, Lent)> {
     let pieces = [lent.1[0]];
     // SAFETY: [slot-keeps-memory] the memory is lent to the operation, and unregistered at its end.
     unsafe { ring.submitter().register_buffers(&pieces) }?;
