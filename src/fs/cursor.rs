@@ -48,8 +48,8 @@ const JOINED_BYTES_MAX: usize = 128 << 10;
 /// `AsyncWrite` and `AsyncSeek`. Made by [`File::cursor`].
 ///
 /// While one piece is used, the next ones are read, unless they are in the page cache. What is
-/// written is joined and leaves when there is enough of it, with `flush`, and with `close`. A cursor
-/// that is dropped writes the rest in the background, and an error of that goes to
+/// written is joined and leaves when there is enough of it, with `flush`, and with `close`; a
+/// cursor that is dropped writes the rest in the background, and an error of that goes to
 /// [`Builder::on_unhandled`](crate::Builder::on_unhandled). The first error of a write stays: every
 /// later write and flush tells it.
 ///

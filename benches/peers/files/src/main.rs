@@ -15,9 +15,18 @@ use std::path::{Path, PathBuf};
 
 use work::{Done, Job, Work};
 
+#[cfg(not(feature = "others"))]
+#[path = "no_others.rs"]
+mod others;
+#[cfg(feature = "others")]
+mod others;
+
+#[cfg(feature = "others")]
 mod on_compio;
 mod on_corio;
+#[cfg(feature = "others")]
 mod on_glommio;
+#[cfg(feature = "others")]
 mod on_monoio;
 mod on_tokio;
 mod plain;
@@ -30,13 +39,10 @@ struct Contender {
     does_less: bool,
 }
 
-const CONTENDERS: [Contender; 6] = [
+const CONTENDERS: &[Contender] = &[
     Contender { name: "by hand", run: plain::run, does_less: false },
     Contender { name: "corio", run: on_corio::run, does_less: false },
     Contender { name: "tokio", run: on_tokio::run, does_less: true },
-    Contender { name: "monoio", run: on_monoio::run, does_less: false },
-    Contender { name: "compio", run: on_compio::run, does_less: false },
-    Contender { name: "glommio", run: on_glommio::run, does_less: false },
 ];
 
 struct Settings {
@@ -84,7 +90,7 @@ fn measure(settings: &Settings) {
     let is_asked = |contender: &&Contender| {
         settings.contenders.as_ref().is_none_or(|all| all.split(',').any(|it| it == contender.name))
     };
-    let contenders: Vec<_> = CONTENDERS.iter().filter(is_asked).collect();
+    let contenders: Vec<_> = CONTENDERS.iter().chain(others::OTHERS).filter(is_asked).collect();
     let names: Vec<_> = contenders.iter().map(|it| it.name).collect();
     let works = Work::ALL.into_iter().filter(|work| work.name().contains(&settings.part));
     let rows: Vec<_> = works.map(|work| (work, row(settings, work, &contenders))).collect();
