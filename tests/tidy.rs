@@ -121,7 +121,7 @@ const UNSAFE_FILES: &[Excuse] = &[
     ("benches/echo/main.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_epoll.rs", "a yardstick without corio: system calls by their C names"),
     ("benches/echo/raw_uring.rs", "a yardstick without corio: the ring by hand"),
-    ("benches/peers/files/src/main.rs", "a yardstick without corio: the ring by hand"),
+    ("benches/peers/files/src/plain.rs", "a yardstick without corio: the ring by hand"),
 ];
 
 /// Files in which a function may contain `#[cfg]`.

@@ -35,6 +35,7 @@ use bytes::Bytes;
 use io_uring::types::BufRingEntry;
 
 use super::Group;
+use super::files::AlignedPool;
 
 /// How many returns of buffers the pool looks at before it decides whether it is too large.
 const WINDOW_RETURNS: u32 = 4096;
@@ -77,13 +78,13 @@ impl Default for BufferConfig {
 }
 
 /// A private mapping, or none of size 0.
-struct Mapping {
-    base: NonNull<u8>,
+pub(super) struct Mapping {
+    pub(super) base: NonNull<u8>,
     length: usize,
 }
 
 impl Mapping {
-    fn new(length: usize) -> io::Result<Mapping> {
+    pub(super) fn new(length: usize) -> io::Result<Mapping> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: [plain-call] a new anonymous mapping touches no existing memory.
@@ -321,6 +322,8 @@ pub(crate) struct Pools {
     pub(crate) large: Rc<Pool>,
     /// Made for the first socket of datagrams; `None` in it if the kernel would not have it.
     datagrams: OnceCell<Option<Rc<Pool>>>,
+    /// For files past the page cache.
+    pub(super) aligned: Rc<AlignedPool>,
 }
 
 impl Pools {
@@ -328,7 +331,7 @@ impl Pools {
         let small =
             Pool::new(Group::Small, config.size_bytes, config.initial_count, config.count_max)?;
         let large = Pool::new(Group::Large, config.large_size_bytes, 16, config.large_count_max)?;
-        Ok(Pools { small, large, datagrams: OnceCell::new() })
+        Ok(Pools { small, large, datagrams: OnceCell::new(), aligned: Rc::default() })
     }
 
     pub(crate) fn pool(&self, group: Group) -> &Rc<Pool> {

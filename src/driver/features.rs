@@ -42,6 +42,10 @@ pub enum Feature {
     Read,
     /// A file is written on the ring, and not on a helper thread (5.6).
     Write,
+    /// Memory for reads past the page cache is registered with the ring (5.1).
+    ReadFixed,
+    /// Memory for writes past the page cache is registered with the ring (5.1).
+    WriteFixed,
     /// A file is opened on the ring, and not on a helper thread (5.6).
     Openat,
     /// A file is opened with rules for its path on the ring, and not on a helper thread (5.6).
@@ -88,6 +92,8 @@ impl Feature {
         Feature::PollMultishot,
         Feature::Read,
         Feature::Write,
+        Feature::ReadFixed,
+        Feature::WriteFixed,
         Feature::Openat,
         Feature::Openat2,
         Feature::Statx,
@@ -121,6 +127,8 @@ impl Feature {
             Feature::PollMultishot => "poll_multishot",
             Feature::Read => "read",
             Feature::Write => "write",
+            Feature::ReadFixed => "read_fixed",
+            Feature::WriteFixed => "write_fixed",
             Feature::Openat => "openat",
             Feature::Openat2 => "openat2",
             Feature::Statx => "statx",

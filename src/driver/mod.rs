@@ -394,6 +394,21 @@ impl AnyDriver {
         }
     }
 
+    /// Aligned memory: of the core's pool, or of the heap if that has no place for it.
+    pub(crate) fn aligned_buffer(
+        &mut self,
+        pools: &Pools,
+        capacity: usize,
+        alignment: usize,
+    ) -> AlignedBuffer {
+        let register = |number, memory, length| match self {
+            AnyDriver::Uring(uring, _) => uring.register_region(number, memory, length),
+            _ => false,
+        };
+        let taken = pools.aligned.take(capacity, alignment, register);
+        taken.unwrap_or_else(|| AlignedBuffer::new(capacity, alignment))
+    }
+
     /// Has buffers for datagrams offered; where that fails, datagrams come without.
     pub(crate) fn offer_datagrams(&mut self, pools: &Pools) {
         match self {

@@ -223,6 +223,8 @@ pub(super) const fn trial_of(feature: Feature) -> Trial {
         Feature::RecvMultishot => try_recv_multishot,
         Feature::Read => files::try_read,
         Feature::Write => files::try_write,
+        Feature::ReadFixed => files::try_read_fixed,
+        Feature::WriteFixed => files::try_write_fixed,
         Feature::Openat => files::try_openat,
         Feature::Openat2 => files::try_openat2,
         Feature::Statx => files::try_statx,

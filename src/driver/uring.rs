@@ -14,12 +14,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::ptr::NonNull;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter};
 use io_uring::{cqueue, opcode, squeue};
 
-use super::files;
+use super::files::{self, FileOp};
+use super::socket;
 use super::trial::{self, RingSize};
 use super::{
     Completion, DriverStats, Feature, FeatureState, Features, Group, Op, Payload, Pool, Pools,
@@ -47,6 +49,10 @@ pub(crate) struct Uring {
     /// do not raise the flag again for the rest.
     did_its_share: bool,
     stats: DriverStats,
+    /// Whether the ring has a table for regions of memory.
+    has_region_table: bool,
+    /// What the regions in it have locked.
+    locked_bytes: u64,
     /// Dropped after everything that borrows from it.
     _ring: LeakedRing,
     /// After the ring: its memory is registered there. `[pool-outlives-chunks]`
@@ -59,7 +65,25 @@ impl Drop for Uring {
         // ring would live on until the thread ends, with all that it has locked, and the table has
         // sixteen places. An error says only that it was not registered.
         let _ = self.submitter.unregister_ring_fd();
+        unlock(self.locked_bytes);
     }
+}
+
+/// What regions of memory have locked, in all rings of the process.
+static LOCKED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+/// The part of the limit that is theirs: the rest is for rings, without which nothing runs.
+const LOCKED_PART: u64 = 4;
+
+/// Takes so many bytes off what may be locked, if there are so many.
+fn may_lock(bytes: u64) -> bool {
+    let limit = socket::limit(libc::RLIMIT_MEMLOCK).soft.unwrap_or(u64::MAX) / LOCKED_PART;
+    let more = |locked: u64| locked.checked_add(bytes).filter(|locked| *locked <= limit);
+    LOCKED_BYTES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+}
+
+fn unlock(bytes: u64) {
+    LOCKED_BYTES.fetch_sub(bytes, Ordering::Relaxed);
 }
 
 struct LeakedRing(NonNull<IoUring>);
@@ -109,6 +133,8 @@ impl Uring {
             did_its_share: false,
             features,
             stats: DriverStats::default(),
+            has_region_table: false,
+            locked_bytes: 0,
             _ring: leaked,
             pools: Rc::clone(pools),
         };
@@ -136,6 +162,42 @@ impl Uring {
         unsafe { self.submitter.register_buf_ring_with_flags(address, entries, group, 0) }
     }
 
+    /// Has the kernel look a region's pages up, once and for all; false if it will not, or if that
+    /// locks more memory than is this process's to lock beside its rings.
+    pub(super) fn register_region(&mut self, number: u16, memory: *mut u8, length: usize) -> bool {
+        if !self.features.has(Feature::ReadFixed) && !self.features.has(Feature::WriteFixed) {
+            return false;
+        }
+        if !self.has_region_table {
+            let count = u32::from(files::REGIONS_MAX);
+            self.has_region_table = self.submitter.register_buffers_sparse(count).is_ok();
+        }
+        if !self.has_region_table || !may_lock(length as u64) {
+            return false;
+        }
+        let piece = libc::iovec { iov_base: memory.cast(), iov_len: length };
+        // SAFETY: [pool-outlives-chunks] the region lives as long as its pool, which the pools hold
+        // that lie beside the ring.
+        let updated =
+            unsafe { self.submitter.register_buffers_update(u32::from(number), &[piece], None) };
+        match updated {
+            Ok(()) => self.locked_bytes += length as u64,
+            Err(_) => unlock(length as u64),
+        }
+        updated.is_ok()
+    }
+
+    /// The number under which the ring knows the memory of a read or a write.
+    fn region_of(&self, op: FileOp, payload: &Payload) -> Option<u16> {
+        let feature = match op {
+            FileOp::Read { .. } => Feature::ReadFixed,
+            FileOp::Write { .. } => Feature::WriteFixed,
+            _ => return None,
+        };
+        let region = files::region(payload, &self.pools.aligned)?;
+        self.features.has(feature).then_some(region)
+    }
+
     pub(crate) fn stats(&self) -> DriverStats {
         self.stats
     }
@@ -148,7 +210,11 @@ impl Uring {
     pub(super) unsafe fn push(&mut self, token: Token, op: Op, payload: *mut Payload) {
         // SAFETY: [slot-keeps-memory] the payload is not in flight yet, so ours to look at.
         let payload = unsafe { &mut *payload };
-        self.put(submission(op, payload).user_data(token.bits()));
+        let entry = match op {
+            Op::File(op) => files::submission(op, payload, self.region_of(op, payload)),
+            op => submission(op, payload),
+        };
+        self.put(entry.user_data(token.bits()));
     }
 
     pub(super) fn cancel(&mut self, token: Token) {
@@ -405,7 +471,6 @@ fn pipe_submission(op: Op, payload: &mut Payload) -> squeue::Entry {
         (Op::Poll { fd, multishot }, _) => {
             opcode::PollAdd::new(Fd(fd), libc::POLLIN as u32).multi(multishot).build()
         }
-        (Op::File(op), payload) => files::submission(op, payload),
         (op, _) => unreachable!("{op:?} was pushed without the payload it needs"),
     }
 }

@@ -1,16 +1,21 @@
 //! A file as a stream of bytes: reads that run ahead, writes that are joined.
 //!
 //! ```text
-//!            fill_buf                     the next piece is on its way
-//!   user ◀── shown ◀──────── ahead ◀────────────────────────────────── file
-//!   user ──▶ joined ───────▶ sending ─────────────────────────────────▶ file
+//!                          in the page cache: a plain call, when it is asked for
+//!   user ◀── shown ◀─┬──────────────────────────────────────────────── file
+//!         fill_buf   └────── ahead ◀────────────────────────────────── file
+//!                          cold: the next pieces are on their way
+//!   user ──▶ joined ───────▶ sending ────────────────────────────────▶ file
 //!             write    full, or flush
 //! ```
 //!
 //! The operations belong to the cursor, so a dropped wait loses neither bytes nor the place. Only
 //! one side is in use at a time: a read waits for what was written before, and a write or a seek
-//! gives up what was read ahead. The pieces begin small and double while the file is read on.
+//! gives up what was read ahead. The pieces begin small and double while the file is read on. What
+//! is cached is best copied when it is wanted, into the same memory again; only where the disk has
+//! to be waited for are several pieces asked for at once.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, SeekFrom};
 use std::panic::Location;
@@ -27,11 +32,14 @@ use crate::driver::{
     FileOp, Memory, Op, Payload, StatusFlags, StatusPlace, is_cancelled, is_without_positions,
 };
 use crate::executor::operation::Operation;
-use crate::executor::{Core, Life, Unhandled};
+use crate::executor::{Core, Leave, Life, Unhandled};
 
 /// The first piece that is read, and what pieces grow to.
 const PIECE_BYTES_MIN: usize = 16 << 10;
 const PIECE_BYTES_MAX: usize = 256 << 10;
+
+/// So many pieces are on their way while a file is read on that is not in the page cache.
+const AHEAD_MAX: usize = 4;
 
 /// Writes are joined up to so many bytes.
 const JOINED_BYTES_MAX: usize = 128 << 10;
@@ -39,9 +47,9 @@ const JOINED_BYTES_MAX: usize = 128 << 10;
 /// A file that is read and written on from a position: `futures`' `AsyncRead`, `AsyncBufRead`,
 /// `AsyncWrite` and `AsyncSeek`. Made by [`File::cursor`].
 ///
-/// While one piece is used, the next is read. What is written is joined and leaves when there is
-/// enough of it, with `flush`, and with `close`; a cursor that is dropped writes the rest in the
-/// background, and an error of that goes to
+/// While one piece is used, the next ones are read, unless they are in the page cache. What is
+/// written is joined and leaves when there is enough of it, with `flush`, and with `close`; a
+/// cursor that is dropped writes the rest in the background, and an error of that goes to
 /// [`Builder::on_unhandled`](crate::Builder::on_unhandled). The first error of a write stays: every
 /// later write and flush tells it.
 ///
@@ -71,11 +79,16 @@ pub struct Cursor {
     /// Of the next byte that the user gets or gives.
     position: u64,
     has_positions: bool,
+    /// A plain call has shown that: the ring reads a pipe at any position.
+    is_sure: bool,
     /// What was read, and how much of it the user has had.
     shown: Vec<u8>,
     used: usize,
-    ahead: Option<Step>,
+    /// In the order of their positions.
+    ahead: VecDeque<Step>,
     piece_bytes: usize,
+    /// A plain call was put off to this poll.
+    gave_way: bool,
     /// Memory that is used again.
     spare: Vec<u8>,
     /// What was written and has not left, which ends at `position`.
@@ -92,6 +105,8 @@ struct Step {
     position: u64,
     /// Bytes of a write that are through.
     done: usize,
+    /// Bytes that a read asks for.
+    length: usize,
 }
 
 impl Cursor {
@@ -102,10 +117,12 @@ impl Cursor {
             core,
             position,
             has_positions: true,
+            is_sure: false,
             shown: Vec::new(),
             used: 0,
-            ahead: None,
+            ahead: VecDeque::new(),
             piece_bytes: PIECE_BYTES_MIN,
+            gave_way: false,
             spare: Vec::new(),
             joined: Vec::new(),
             sending: None,
@@ -124,10 +141,8 @@ impl Cursor {
         self.position
     }
 
-    fn step(&self, op: FileOp, payload: Payload, position: u64, done: usize) -> Step {
-        let fd = &self.file.fd;
-        let operation = Operation::standing(&self.core, Op::File(op), payload, fd);
-        Step { operation, position, done }
+    fn start(&self, op: FileOp, payload: Payload) -> Operation {
+        Operation::standing(&self.core, Op::File(op), payload, &self.file.fd)
     }
 
     fn kernels(&self, position: u64) -> Option<u64> {
@@ -137,17 +152,12 @@ impl Cursor {
     // Reading.
 
     fn read_ahead(&mut self, position: u64) {
-        let mut memory = std::mem::take(&mut self.spare);
-        memory.clear();
-        memory.reserve_exact(self.piece_bytes);
-        let op = FileOp::Read {
-            fd: self.file.fd.raw(),
-            position: self.kernels(position),
-            from: 0,
-            length: self.piece_bytes,
-        };
-        let payload = Payload::Memory(Memory::Vec(memory));
-        self.ahead = Some(self.step(op, payload, position, 0));
+        let length = self.piece_bytes;
+        let memory = Memory::Vec(emptied(std::mem::take(&mut self.spare), length));
+        let (fd, at) = (self.file.fd.raw(), self.kernels(position));
+        let op = FileOp::Read { fd, position: at, from: 0, length };
+        let operation = self.start(op, Payload::Memory(memory));
+        self.ahead.push_back(Step { operation, position, done: 0, length });
     }
 
     /// Ready if something is shown, or the file is at its end.
@@ -159,26 +169,31 @@ impl Cursor {
         while self.used == self.shown.len() {
             self.core.check_turning()?;
             checked_position(self.position)?;
-            if self.ahead.is_none() {
+            if self.ahead.is_empty() && ready!(self.poll_cached(context)) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.ahead.is_empty() {
                 self.read_ahead(self.position);
             }
-            let Some(ahead) = &mut self.ahead else { continue };
-            let result = ready!(Pin::new(&mut ahead.operation).poll(context));
-            let (payload, at) = (ahead.operation.take_payload(), ahead.position);
-            self.ahead = None;
+            let Some(first) = self.ahead.front_mut() else { continue };
+            let result = ready!(Pin::new(&mut first.operation).poll(context));
+            let Some(Step { operation, length: asked, .. }) = self.ahead.pop_front() else {
+                continue;
+            };
             if is_without_positions(result) && self.has_positions {
                 self.has_positions = false;
                 continue;
             }
             if is_cancelled(result) && self.core.life() < Life::Draining && tries == 0 {
+                // Those behind it do not begin where this one did.
+                self.ahead.clear();
                 tries += 1;
                 continue;
             }
-            let length = checked(result)?;
-            if at != self.position {
-                continue;
+            let length = checked(result).inspect_err(|_| self.ahead.clear())?;
+            if let Payload::Memory(memory) = operation.take_payload() {
+                self.show(memory, length, asked);
             }
-            self.show(payload, length);
             if length == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -186,19 +201,57 @@ impl Cursor {
         Poll::Ready(Ok(()))
     }
 
-    fn show(&mut self, payload: Payload, length: usize) {
-        let Payload::Memory(mut memory) = payload else { return };
+    /// Ready with whether the next piece was shown, since it is in the page cache.
+    fn poll_cached(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let may_try = self.file.may_be_cached() || !self.is_sure;
+        if !self.has_positions || !may_try {
+            return Poll::Ready(false);
+        }
+        match self.core.ask_leave(self.piece_bytes) {
+            Leave::Granted => self.gave_way = false,
+            Leave::NextPoll if !self.gave_way => {
+                self.gave_way = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Leave::NextPoll | Leave::Never => {
+                self.gave_way = false;
+                return Poll::Ready(false);
+            }
+        }
+        let asked = self.piece_bytes;
+        let mut memory = Memory::Vec(emptied(std::mem::take(&mut self.shown), asked));
+        self.used = 0;
+        let result = self.file.try_cached(self.position, &mut memory, asked);
+        self.has_positions = !is_without_positions(result);
+        self.is_sure = self.has_positions;
+        if result > 0 {
+            self.show(memory, result as usize, asked);
+        } else if let Memory::Vec(bytes) = memory {
+            self.spare = bytes;
+        }
+        Poll::Ready(result > 0)
+    }
+
+    fn show(&mut self, mut memory: Memory, length: usize, asked: usize) {
         memory.set_filled(length);
         let Memory::Vec(bytes) = memory else { return };
-        self.spare = std::mem::replace(&mut self.shown, bytes);
-        self.used = 0;
-        let is_whole = length == self.piece_bytes;
-        if is_whole {
-            self.piece_bytes = (self.piece_bytes * 2).min(PIECE_BYTES_MAX);
+        let before = std::mem::replace(&mut self.shown, bytes);
+        if before.capacity() > 0 {
+            self.spare = before;
         }
+        self.used = 0;
         // A piece that was cut off is the last one, or what a pipe had.
-        if is_whole && self.has_positions {
-            self.read_ahead(self.position + length as u64);
+        if length < asked || !self.is_sure {
+            return self.ahead.clear();
+        }
+        self.piece_bytes = (self.piece_bytes * 2).min(PIECE_BYTES_MAX);
+        if self.file.may_be_cached() {
+            return;
+        }
+        while self.ahead.len() < AHEAD_MAX {
+            let last = self.ahead.back().map(|last| last.position + last.length as u64);
+            self.read_ahead(last.unwrap_or(self.position + length as u64));
         }
     }
 
@@ -213,7 +266,7 @@ impl Cursor {
     fn forget_shown(&mut self) {
         self.shown.clear();
         self.used = 0;
-        self.ahead = None;
+        self.ahead.clear();
         self.piece_bytes = PIECE_BYTES_MIN;
     }
 
@@ -240,8 +293,9 @@ impl Cursor {
     fn send_rest(&mut self, bytes: Vec<u8>, position: u64, done: usize) {
         let at = self.kernels(position + done as u64);
         let op = FileOp::Write { fd: self.file.fd.raw(), position: at, from: done, append: false };
-        let payload = Payload::Memory(Memory::Vec(bytes));
-        self.sending = Some(self.step(op, payload, position, done));
+        let length = bytes.len();
+        let operation = self.start(op, Payload::Memory(Memory::Vec(bytes)));
+        self.sending = Some(Step { operation, position, done, length });
     }
 
     /// Ready if nothing is on its way.
@@ -308,6 +362,13 @@ impl Cursor {
             _ => unreachable!("a completed operation gives its payload back"),
         }
     }
+}
+
+/// Memory without contents that has room for a piece.
+fn emptied(mut memory: Vec<u8>, length: usize) -> Vec<u8> {
+    memory.clear();
+    memory.reserve_exact(length);
+    memory
 }
 
 impl AsyncBufRead for Cursor {

@@ -4,7 +4,6 @@
 //! multiples of what the file system asks for: statx(2) tells it from 6.1 on. What is misaligned is
 //! refused here, with the numbers, since the kernel says no more than `EINVAL`.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -20,21 +19,16 @@ use crate::executor::Core;
 /// What serves where the file system does not say: a page, which is a multiple of any block.
 const ALIGNMENT_DEFAULT: usize = 4096;
 
-/// Buffers of a size that are kept for the next read.
-const KEPT_MAX: usize = 128;
-
 /// A file that is read and written past the page cache.
 ///
 /// For who keeps a cache of their own, or reads once what is larger than the memory. Memory comes
-/// from [`buffer`](Self::buffer), which hands those out again that came back by
-/// [`recycle`](Self::recycle).
+/// from [`buffer`](Self::buffer).
 ///
 /// ```no_run
 /// # corio::run(async {
 /// let file = corio::fs::DirectFile::open("data").await?;
 /// let (count, buffer) = file.read_at(0, file.buffer(64 << 10)).await;
 /// println!("{} bytes, the first is {:?}", count?, buffer.first());
-/// file.recycle(buffer);
 /// # std::io::Result::Ok(())
 /// # }).unwrap();
 /// ```
@@ -43,7 +37,6 @@ pub struct DirectFile {
     pub(super) file: File,
     memory_alignment: usize,
     position_alignment: usize,
-    kept: RefCell<Vec<AlignedBuffer>>,
 }
 
 impl DirectFile {
@@ -101,7 +94,6 @@ impl DirectFile {
             file: File::new(core, fd),
             memory_alignment: memory,
             position_alignment: position,
-            kept: RefCell::default(),
         })
     }
 
@@ -120,8 +112,12 @@ impl DirectFile {
         &self.file
     }
 
-    /// Memory that this file takes, with room for at least so many bytes: a recycled buffer of this
-    /// size, or a new one.
+    /// Memory that this file takes, with room for at least so many bytes, none of them filled.
+    ///
+    /// Up to 256 KiB it is of the core's pool, and goes back there when it is dropped; the pool has
+    /// 16 MiB at most. What is larger, or finds no place, is on the heap. The pool is registered
+    /// with the ring as far as that locks no more than a quarter of the memory that may be locked:
+    /// then the kernel does not look its pages up for every read.
     ///
     /// # Panics
     ///
@@ -129,23 +125,9 @@ impl DirectFile {
     #[track_caller]
     pub fn buffer(&self, capacity: usize) -> AlignedBuffer {
         let capacity = capacity.max(1).next_multiple_of(self.position_alignment);
-        let mut kept = self.kept.borrow_mut();
-        let found = kept.iter().rposition(|buffer| buffer.capacity() == capacity);
-        match found {
-            Some(at) => kept.swap_remove(at),
-            None => {
-                AlignedBuffer::new(capacity, self.memory_alignment.max(self.position_alignment))
-            }
-        }
-    }
-
-    /// Keeps a buffer for the next [`buffer`](Self::buffer).
-    pub fn recycle(&self, mut buffer: AlignedBuffer) {
-        buffer.resize(0);
-        let mut kept = self.kept.borrow_mut();
-        if kept.len() < KEPT_MAX && buffer.alignment() >= self.memory_alignment {
-            kept.push(buffer);
-        }
+        let alignment = self.memory_alignment.max(self.position_alignment);
+        let core = &self.file.core;
+        core.driver.borrow_mut().aligned_buffer(&core.pools, capacity, alignment)
     }
 
     /// Reads into the whole room of a buffer, and gives it back with the count: less than its room

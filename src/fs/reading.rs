@@ -17,8 +17,9 @@ use super::File;
 use super::buffer::{all_from_payload, from_payload, into_memory};
 use super::calls::{checked, checked_position, on_file, room};
 use super::{DirectFile, OwnedBuffer};
-use crate::driver::{Chunk, FileOp, Memories, Memory, Payload};
+use crate::driver::{Chunk, FileOp, Memories, Memory, Op, Payload};
 use crate::executor::Leave;
+use crate::executor::operation::Operation;
 use crate::io::IncompleteRead;
 use crate::task::yield_now;
 
@@ -189,23 +190,19 @@ impl File {
             if count == length {
                 break Ok(count);
             }
-            let op = FileOp::Read {
+            if let Err(error) = self.core.check_turning() {
+                break Err(error);
+            }
+            let op = Op::File(FileOp::Read {
                 fd: self.fd.raw(),
                 position: Some(position.saturating_add(count as u64)),
                 from: count,
                 length: length - count,
-            };
-            let step = match on_file(&self.core, &self.fd, op, payload).await {
-                Ok(outcome) => {
-                    payload = outcome.payload;
-                    checked(outcome.result)
-                }
-                Err(error) => {
-                    payload = Payload::None;
-                    Err(error)
-                }
-            };
-            match step {
+            });
+            let mut operation = Operation::start(&self.core, op, payload, &self.fd);
+            let result = (&mut operation).await;
+            payload = operation.take_payload();
+            match checked(result) {
                 Ok(0) => break Ok(count),
                 Ok(step) => count += step,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -232,7 +229,7 @@ impl File {
     }
 
     /// Whether it is worth asking.
-    fn may_be_cached(&self) -> bool {
+    pub(super) fn may_be_cached(&self) -> bool {
         match self.cold_reads.get() {
             0 => true,
             rest => {
@@ -244,12 +241,17 @@ impl File {
 
     /// Reads what is in the page cache; 0 also if there is nothing to read.
     fn read_cached(&self, position: u64, memory: &mut Memory, length: usize) -> usize {
+        usize::try_from(self.try_cached(position, memory, length)).unwrap_or(0)
+    }
+
+    /// The same, with the kernel's answer if it is not.
+    pub(super) fn try_cached(&self, position: u64, memory: &mut Memory, length: usize) -> i32 {
         let fd = self.fd.raw();
         let result = self.core.driver.borrow_mut().read_now(fd, position, memory, length);
         if result < 0 {
             self.cold_reads.set(COLD_READS);
         }
-        usize::try_from(result).unwrap_or(0)
+        result
     }
 }
 

@@ -151,3 +151,107 @@ async fn the_first_error_of_a_write_stays() {
     assert!(cursor.write(b"more").await.is_err());
     assert_eq!(fs::read(&path).await.unwrap(), b"before");
 }
+
+/// A file that the page cache does not have, if the file system lets go of it.
+async fn cold(path: &std::path::Path, length: usize) -> File {
+    fs::write(path, numbered(0, length)).await.unwrap();
+    let file = File::open(path).await.unwrap();
+    file.sync_all().await.unwrap();
+    file.advise(fs::Advice::DontNeed, 0, 0).await.unwrap();
+    file
+}
+
+#[corio::test]
+async fn a_cold_file_whose_waits_are_dropped_is_read_whole_and_in_order() {
+    let folder = Folder::new().await;
+    let length = 5_000_000;
+    let mut cursor = cold(&folder.join("file"), length).await.cursor(0);
+    let mut found = Vec::new();
+    while found.len() < length {
+        for _ in 0..3 {
+            let _ = poll_once(cursor.fill_buf()).is_some();
+            corio::yield_now().await;
+        }
+        let shown = bounded(cursor.fill_buf()).await.unwrap();
+        assert!(!shown.is_empty(), "it ends after {} bytes", found.len());
+        let count = shown.len().min(100_000);
+        found.extend_from_slice(&shown[..count]);
+        cursor.consume_unpin(count);
+    }
+    assert!(found == numbered(0, length));
+    assert!(bounded(cursor.fill_buf()).await.unwrap().is_empty());
+}
+
+#[corio::test]
+async fn a_seek_away_from_what_is_read_ahead_finds_what_is_there() {
+    let folder = Folder::new().await;
+    let length = 4_000_000;
+    let mut cursor = cold(&folder.join("file"), length).await.cursor(0);
+    let mut random = Random::new(3);
+    let mut found = vec![0; 300_000];
+    for _ in 0..40 {
+        let position = random.below(length - found.len()) as u64;
+        cursor.seek(SeekFrom::Start(position)).await.unwrap();
+        bounded(cursor.read_exact(&mut found)).await.unwrap();
+        assert!(found == numbered(position, found.len()), "at {position}");
+    }
+}
+
+#[corio::test]
+async fn a_cursor_that_is_dropped_with_reads_on_their_way_leaves_none() {
+    let folder = Folder::new().await;
+    let path = folder.join("file");
+    let before = corio::stats().operations_in_flight;
+    for wanted in [1, 20_000, 200_000, 2_000_000] {
+        let mut cursor = cold(&path, 4_000_000).await.cursor(0);
+        let mut found = vec![0; wanted];
+        bounded(cursor.read_exact(&mut found)).await.unwrap();
+        assert!(found == numbered(0, wanted));
+        drop(cursor);
+        until(|| corio::stats().operations_in_flight == before).await;
+    }
+}
+
+#[corio::test]
+async fn what_is_appended_behind_an_end_that_was_read_ahead_comes_too() {
+    let folder = Folder::new().await;
+    let path = folder.join("file");
+    // Its end is where a piece ends, so that the pieces behind it are asked for.
+    let length = 1 << 20;
+    let mut cursor = cold(&path, length).await.cursor(0);
+    let mut found = Vec::new();
+    bounded(cursor.read_to_end(&mut found)).await.unwrap();
+    assert!(found == numbered(0, length));
+    let log = OpenOptions::new().append(true).open(&path).await.unwrap();
+    for round in 1..4 {
+        log.append(numbered((length * round) as u64, length)).await.unwrap();
+        bounded(cursor.read_to_end(&mut found)).await.unwrap();
+        assert!(found == numbered(0, length * (round + 1)), "round {round}");
+    }
+}
+
+#[corio::test]
+async fn two_cursors_of_one_task_both_come_on() {
+    let folder = Folder::new().await;
+    let path = folder.join("file");
+    let length = 1_000_000;
+    fs::write(&path, numbered(0, length)).await.unwrap();
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    let mut cursor = File::open(&path).await.unwrap().cursor(0);
+    let mut second = File::open(&path).await.unwrap().cursor(0);
+    // The first never ends: it begins anew.
+    let endless = async {
+        loop {
+            one.clear();
+            cursor.read_to_end(&mut one).await.unwrap();
+            cursor.seek(SeekFrom::Start(0)).await.unwrap();
+        }
+    };
+    let whole = async { second.read_to_end(&mut other).await.unwrap() };
+    let (endless, whole) = (std::pin::pin!(endless), std::pin::pin!(whole));
+    match bounded(futures_util::future::select(endless, whole)).await {
+        futures_util::future::Either::Left((never, _)) => never,
+        futures_util::future::Either::Right((count, _)) => assert_eq!(count, length),
+    }
+    assert!(other == numbered(0, length));
+}

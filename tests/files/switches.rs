@@ -3,7 +3,7 @@
 
 use std::io::ErrorKind;
 
-use corio::fs::{self, File, OpenOptions};
+use corio::fs::{self, DirectFile, File, OpenOptions};
 use corio::net::UnixStream;
 use corio::{Driver, Feature, Runtime};
 
@@ -12,9 +12,11 @@ use super::child::rerun;
 use super::support::{bounded, numbered};
 
 /// Those of files.
-const FILES: [Feature; 15] = [
+const FILES: [Feature; 17] = [
     Feature::Read,
     Feature::Write,
+    Feature::ReadFixed,
+    Feature::WriteFixed,
     Feature::Openat,
     Feature::Openat2,
     Feature::Statx,
@@ -58,6 +60,17 @@ async fn round() {
     file.write_all_at(5_000, numbered(5_000, 5_000)).await.unwrap();
     let nothing = OpenOptions::new().write(true).open(folder.join("nothing")).await;
     assert_eq!(nothing.unwrap_err().kind(), ErrorKind::NotFound);
+    if let Ok(direct) =
+        DirectFile::open_with(&path, &OpenOptions::new().read(true).write(true)).await
+    {
+        let mut block = direct.buffer(4096);
+        block.resize(4096);
+        block.fill(7);
+        let (written, block) = direct.write_at(0, block).await;
+        written.unwrap();
+        let (count, block) = direct.read_at(0, block).await;
+        assert_eq!((count.unwrap(), block[4095]), (4096, 7));
+    }
     fs::remove_dir_all(folder.join("a")).await.unwrap();
     assert!(!fs::exists(&path).await.unwrap());
 }

@@ -157,7 +157,6 @@ impl Reader {
             let position = number * BLOCK_BYTES as u64;
             let (result, back) = file.read_at(position, file.buffer(BLOCK_BYTES)).await;
             check(result, &back, number)?;
-            file.recycle(back);
             self.arrived(begun_at);
         }
         Ok(())

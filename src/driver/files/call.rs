@@ -211,9 +211,13 @@ pub(crate) fn read_now(fd: RawFd, position: u64, memory: &mut Memory, length: us
         iov_base: memory.as_mut_ptr().cast(),
         iov_len: length.min(memory.capacity()),
     };
-    let flags = libc::RWF_NOWAIT;
+    let words =
+        [word(fd), place(&raw const piece), 1, position as usize, 0, word(libc::RWF_NOWAIT)];
+    let [a, b, c, d, e, f] = words;
+    // By its number: libc's function of the name is one at which threads are cancelled, and two
+    // atomic operations say so around each call.
     // SAFETY: [plain-call] the piece is memory of the caller's, valid for its length.
-    let count = unsafe { libc::preadv2(fd, &raw const piece, 1, position as i64, flags) };
+    let count = unsafe { libc::syscall(libc::SYS_preadv2, a, b, c, d, e, f) };
     match count {
         -1 => -io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
         count => count as i32,

@@ -1,21 +1,16 @@
-//! The memory of operations on files: names, buffers for reads and writes, and buffers that are
-//! aligned for reads past the page cache.
+//! The memory of operations on files: names, and buffers for reads and writes.
 //!
 //! `[slot-keeps-memory]`: as payloads these lie in their slot while in flight; whoever makes the
 //! submission or the system call takes addresses out of them once, in `push`.
-#![allow(unsafe_code)] // Aligned memory, and memory that the kernel filled.
+#![allow(unsafe_code)] // Memory that the kernel filled.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::CString;
-use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
 use std::rc::Rc;
-use std::slice;
 
 use bytes::BytesMut;
 use io_uring::types;
 
+use super::aligned::{AlignedBuffer, AlignedPool};
 use crate::driver::{Fd, Payload, Segment};
 
 /// One or two names.
@@ -92,7 +87,7 @@ impl Memory {
             Memory::Vec(bytes) => bytes.as_mut_ptr(),
             Memory::Bytes(bytes) => bytes.as_mut_ptr(),
             Memory::Slice(bytes) => bytes.as_mut_ptr(),
-            Memory::Aligned(buffer) => buffer.memory.as_ptr(),
+            Memory::Aligned(buffer) => buffer.as_room(),
         }
     }
 
@@ -106,7 +101,7 @@ impl Memory {
             // SAFETY: [kernel-filled] as above.
             Memory::Bytes(bytes) => unsafe { bytes.set_len(length) },
             Memory::Slice(_) => {}
-            Memory::Aligned(buffer) => buffer.length = length,
+            Memory::Aligned(buffer) => buffer.resize(length),
         }
     }
 }
@@ -157,6 +152,14 @@ pub(crate) fn memory_of(payload: Payload) -> Option<Memory> {
     }
 }
 
+/// The number of the registered region of this pool that a payload lies in, if it lies in one.
+pub(in crate::driver) fn region(payload: &Payload, pool: &Rc<AlignedPool>) -> Option<u16> {
+    match payload {
+        Payload::Memory(Memory::Aligned(buffer)) => buffer.region(pool),
+        _ => None,
+    }
+}
+
 /// Where the bytes of a write lie.
 pub(super) enum Source {
     One(*const u8, usize),
@@ -202,94 +205,5 @@ pub(super) fn room(payload: &mut Payload, from: usize, length: usize) -> Room {
             Room::Many(pieces.as_ptr(), pieces.len())
         }
         _ => unreachable!("a read has memory for its payload"),
-    }
-}
-
-/// Memory on the heap whose address is a multiple of an alignment, as reads and writes past the
-/// page cache want it ([`DirectFile`](crate::fs::DirectFile)).
-///
-/// It derefs to the bytes that are filled: those that the last read brought, or that were put there
-/// by [`resize`](Self::resize) and writing to the slice.
-///
-/// ```
-/// let mut buffer = corio::fs::AlignedBuffer::new(8192, 4096);
-/// buffer.resize(4096);
-/// buffer[..5].copy_from_slice(b"hello");
-/// assert_eq!(buffer.as_ptr() as usize % 4096, 0);
-/// assert_eq!(buffer.len(), 4096);
-/// ```
-pub struct AlignedBuffer {
-    memory: NonNull<u8>,
-    layout: Layout,
-    length: usize,
-}
-
-impl AlignedBuffer {
-    /// Zeroed memory for `capacity` bytes, none of them filled.
-    ///
-    /// # Panics
-    ///
-    /// If `capacity` is zero, `alignment` is no power of two, or both are too large together.
-    #[track_caller]
-    pub fn new(capacity: usize, alignment: usize) -> AlignedBuffer {
-        assert!(capacity > 0, "an aligned buffer of no bytes is of no use");
-        let layout = Layout::from_size_align(capacity, alignment)
-            .expect("the alignment is a power of two, and the capacity fits an address");
-        // SAFETY: [aligned-buffer] the layout's size is not zero.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
-        AlignedBuffer { memory, layout, length: 0 }
-    }
-
-    /// How many bytes it has room for.
-    pub fn capacity(&self) -> usize {
-        self.layout.size()
-    }
-
-    /// What its address is a multiple of.
-    pub fn alignment(&self) -> usize {
-        self.layout.align()
-    }
-
-    /// How many bytes from the start count as filled: those that were never written are zero.
-    ///
-    /// # Panics
-    ///
-    /// If there is no room for so many.
-    #[track_caller]
-    pub fn resize(&mut self, length: usize) {
-        let capacity = self.capacity();
-        assert!(length <= capacity, "an aligned buffer of {capacity} bytes has none for {length}");
-        self.length = length;
-    }
-}
-
-impl Deref for AlignedBuffer {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: [aligned-buffer] all of the memory is initialised, and the length is within it.
-        unsafe { slice::from_raw_parts(self.memory.as_ptr(), self.length) }
-    }
-}
-
-impl DerefMut for AlignedBuffer {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: [aligned-buffer] as above, and the buffer is borrowed exclusively.
-        unsafe { slice::from_raw_parts_mut(self.memory.as_ptr(), self.length) }
-    }
-}
-
-impl Drop for AlignedBuffer {
-    fn drop(&mut self) {
-        // SAFETY: [aligned-buffer] the memory was allocated with this layout and is this one's.
-        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
-    }
-}
-
-impl fmt::Debug for AlignedBuffer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (length, capacity) = (self.length, self.capacity());
-        write!(f, "AlignedBuffer({length} of {capacity} bytes, aligned to {})", self.alignment())
     }
 }

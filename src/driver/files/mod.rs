@@ -12,6 +12,7 @@
 //! the last completion. A helper's call cannot be interrupted: its slot outlives a teardown that
 //! gave up on it, and a descriptor that it opens too late is closed by the helper.
 
+mod aligned;
 mod call;
 mod entries;
 
@@ -23,9 +24,11 @@ mod words;
 
 use std::os::fd::RawFd;
 
+pub use aligned::AlignedBuffer;
+pub(super) use aligned::{AlignedPool, REGIONS_MAX};
 pub(super) use call::read_now;
 pub(crate) use entries::{RawEntry, entries};
-pub use memory::AlignedBuffer;
+pub(super) use memory::region;
 pub(crate) use memory::{Memories, Memory, Paths, Second, memory_of};
 pub(super) use ring::submission;
 pub(crate) use status::{Status, StatusPlace, kind};

@@ -15,16 +15,26 @@ const FOLDER: Fd = Fd(HERE);
 /// The position that stands for "where the last one ended".
 const ONWARDS: u64 = u64::MAX;
 
-/// The one place that knows how an operation on a file is asked of the ring.
-pub(in crate::driver) fn submission(op: FileOp, payload: &mut Payload) -> squeue::Entry {
+/// The one place that knows how an operation on a file is asked of the ring. `region` is the number
+/// under which the ring knows the memory of a read or a write.
+pub(in crate::driver) fn submission(
+    op: FileOp,
+    payload: &mut Payload,
+    region: Option<u16>,
+) -> squeue::Entry {
     match (op, payload) {
         (FileOp::Read { fd, position, from, length }, payload) => {
             let position = position.unwrap_or(ONWARDS);
-            match room(payload, from, length) {
-                Room::One(start, length) => {
+            match (room(payload, from, length), region) {
+                (Room::One(start, length), Some(region)) => {
+                    opcode::ReadFixed::new(Fd(fd), start, length as u32, region)
+                        .offset(position)
+                        .build()
+                }
+                (Room::One(start, length), None) => {
                     opcode::Read::new(Fd(fd), start, length as u32).offset(position).build()
                 }
-                Room::Many(pieces, count) => {
+                (Room::Many(pieces, count), _) => {
                     opcode::Readv::new(Fd(fd), pieces, count as u32).offset(position).build()
                 }
             }
@@ -32,15 +42,21 @@ pub(in crate::driver) fn submission(op: FileOp, payload: &mut Payload) -> squeue
         (FileOp::Write { fd, position, from, append }, payload) => {
             let position = position.unwrap_or(ONWARDS);
             let flags = if append { libc::RWF_APPEND } else { 0 };
-            match source(payload, from) {
-                Source::One(start, length) => opcode::Write::new(Fd(fd), start, length as u32)
-                    .offset(position)
-                    .rw_flags(flags)
-                    .build(),
-                Source::Many(pieces, count) => opcode::Writev::new(Fd(fd), pieces, count as u32)
-                    .offset(position)
-                    .rw_flags(flags)
-                    .build(),
+            match (source(payload, from), region) {
+                (Source::One(start, length), Some(region)) => {
+                    opcode::WriteFixed::new(Fd(fd), start, length as u32, region)
+                        .offset(position)
+                        .rw_flags(flags)
+                        .build()
+                }
+                (Source::One(start, length), None) => {
+                    let write = opcode::Write::new(Fd(fd), start, length as u32);
+                    write.offset(position).rw_flags(flags).build()
+                }
+                (Source::Many(pieces, count), _) => {
+                    let write = opcode::Writev::new(Fd(fd), pieces, count as u32);
+                    write.offset(position).rw_flags(flags).build()
+                }
             }
         }
         (FileOp::Sync { fd, data_only }, _) => {

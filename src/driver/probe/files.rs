@@ -42,8 +42,6 @@ macro_rules! operations_in_use {
 #[rustfmt::skip]
 pub(super) const TABLE: &[Capability] = operations! {
     "readv" "5.1" Readv try_readv, "read a file into several pieces", "fewer operations";
-    "read_fixed" "5.1" ReadFixed try_read_fixed, "read into registered memory",
-        "no page is mapped for the read";
     "readv_fixed" "6.15" ReadvFixed try_readv_fixed, "read into pieces of registered memory",
         "no page is mapped for the read";
     "read_multishot" "6.7" ReadMulti try_read_multishot, "one read of a pipe serves many messages",
@@ -65,6 +63,8 @@ pub(super) const TABLE: &[Capability] = operations! {
 pub(super) const USED: &[Capability] = operations_in_use! {
     Read "5.6" Read, "read a file at a position", "the disk's queue is kept full";
     Write "5.6" Write, "write a file at a position", "the disk's queue is kept full";
+    ReadFixed "5.1" ReadFixed, "read into registered memory", "no page is mapped for the read";
+    WriteFixed "5.1" WriteFixed, "write from registered memory", "no page is mapped for the write";
     Openat "5.6" OpenAt, "open a file", "a slow disk blocks nobody";
     Openat2 "5.6" OpenAt2, "open a file, with rules for its path", "a slow disk blocks nobody";
     Statx "5.6" Statx, "what a file is, how long, how old", "a slow disk blocks nobody";
@@ -107,7 +107,9 @@ pub(in crate::driver) fn try_write(ring: &mut IoUring) -> io::Result<bool> {
 }
 
 /// Memory, and the one piece that describes it.
-fn piece() -> (Vec<u8>, Vec<libc::iovec>) {
+type Lent = (Vec<u8>, Vec<libc::iovec>);
+
+fn piece() -> Lent {
     let mut memory = vec![0u8; 5];
     let piece = libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: 5 };
     (memory, vec![piece])
@@ -122,22 +124,44 @@ fn try_readv(ring: &mut IoUring) -> io::Result<bool> {
 /// Runs a read into memory that is registered meanwhile.
 fn try_registered(
     ring: &mut IoUring,
-    read: impl FnOnce(Fd, &mut (Vec<u8>, Vec<libc::iovec>)) -> squeue::Entry,
+    read: impl FnOnce(Fd, &mut Lent) -> squeue::Entry,
 ) -> io::Result<bool> {
-    let (file, mut lent) = (scratch()?, piece());
-    let pieces = [lent.1[0]];
-    // SAFETY: [slot-keeps-memory] the memory is lent to the read, and unregistered at its end.
-    unsafe { ring.submitter().register_buffers(&pieces) }?;
-    let read = read(Fd(file.as_raw_fd()), &mut lent);
-    let answer = result_lending(ring, read, lent);
-    ring.submitter().unregister_buffers()?;
+    let file = scratch()?;
+    let answer = with_registered(ring, &file, piece(), read);
     answer.map(|(count, lent)| count == 5 && lent.0 == b"corio")
 }
 
-fn try_read_fixed(ring: &mut IoUring) -> io::Result<bool> {
+/// Runs an operation on a file with memory that is registered meanwhile.
+fn with_registered(
+    ring: &mut IoUring,
+    file: &File,
+    mut lent: Lent,
+    operation: impl FnOnce(Fd, &mut Lent) -> squeue::Entry,
+) -> io::Result<(i32, Lent)> {
+    let pieces = [lent.1[0]];
+    // SAFETY: [slot-keeps-memory] the memory is lent to the operation, and unregistered at its end.
+    unsafe { ring.submitter().register_buffers(&pieces) }?;
+    let operation = operation(Fd(file.as_raw_fd()), &mut lent);
+    let answer = result_lending(ring, operation, lent);
+    ring.submitter().unregister_buffers()?;
+    answer
+}
+
+pub(in crate::driver) fn try_read_fixed(ring: &mut IoUring) -> io::Result<bool> {
     try_registered(ring, |file, lent| {
         opcode::ReadFixed::new(file, lent.0.as_mut_ptr(), 5, 0).build()
     })
+}
+
+pub(in crate::driver) fn try_write_fixed(ring: &mut IoUring) -> io::Result<bool> {
+    let (file, mut lent) = (scratch()?, piece());
+    lent.0.copy_from_slice(b"CORIO");
+    let (count, _) = with_registered(ring, &file, lent, |file, lent| {
+        opcode::WriteFixed::new(file, lent.0.as_ptr(), 5, 0).build()
+    })?;
+    let mut written = [0; 5];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut written, 0)?;
+    Ok(count == 5 && written == *b"CORIO")
 }
 
 fn try_readv_fixed(ring: &mut IoUring) -> io::Result<bool> {

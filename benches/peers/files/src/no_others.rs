@@ -1,0 +1,5 @@
+//! Nobody else takes part.
+
+use crate::Contender;
+
+pub const OTHERS: &[Contender] = &[];
