@@ -79,8 +79,14 @@ mod runtime;
 pub mod compat;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use blocking::{BlockingHandle, spawn_blocking, spawn_blocking as to_thread};
 pub use driver::{Driver, Feature, FeatureState, Features};

@@ -47,6 +47,9 @@ const FLOORS: &[Floor] = &[
     ("compat", 5),
     ("tls", 5),
     ("http", 5),
+    ("postgres", 5),
+    ("redis", 5),
+    ("tokio", 5),
     ("inspect", 5),
     ("testing", 5),
     ("lib", ROOF),
@@ -67,6 +70,8 @@ const SIDEWAYS: &[Sideways] = &[
     ("cores", "runtime", "each core is a runtime on a thread of its own"),
     ("queue", "sync", "getters and putters stand in sync's line of waiters"),
     ("http", "compat", "hyper's connections run on its bridge"),
+    ("postgres", "tls", "a session may be secret"),
+    ("redis", "compat", "the library asks for a stream that is `Send`"),
     ("compat", "tls", "a TLS stream has the traits that its stream has"),
 ];
 
@@ -134,6 +139,7 @@ const BANS: &[Ban] = &[
         except: &[
             ("src/time/", "corio's own Instant, which asks the driver"),
             ("src/http/", "corio's own Instant, which asks the driver"),
+            ("src/postgres/pool.rs", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::io::AsyncWrite as _;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{poll_read_into, poll_write_slices};
+use super::{OnItsCore, poll_read_into, poll_write_slices};
 use crate::io::{PipeReader, PipeWriter};
 use crate::net::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UnixStream, WriteHalf, unix};
 #[cfg(feature = "tls")]
@@ -98,6 +98,46 @@ writer!(unix::WriteHalf<'_>);
 writer!(unix::OwnedWriteHalf);
 reader!(PipeReader);
 writer!(PipeWriter);
+
+impl<S: AsyncRead + Unpin> AsyncRead for OnItsCore<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.pinned().poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for OnItsCore<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.pinned().poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pinned().poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pinned().poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.pinned().poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}
 
 #[cfg(feature = "tls")]
 reader!(TlsStream<S>, S: futures_util::io::AsyncRead + futures_util::io::AsyncWrite + Unpin);
