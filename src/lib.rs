@@ -79,8 +79,14 @@ mod runtime;
 pub mod compat;
 #[cfg(any(feature = "http", feature = "http-client"))]
 pub mod http;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 #[cfg(feature = "ws")]
 pub mod ws;
 

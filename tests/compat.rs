@@ -27,6 +27,11 @@ async fn a_future_of_one_core_may_be_called_send_and_is_refused_elsewhere() {
     let mut polled = is_send(OnItsCore::future(std::future::pending::<()>()));
     let polling = thread::spawn(move || support::poll_once(&mut polled));
     assert!(polling.join().is_err(), "another thread must not poll it");
+    let shared = std::sync::Arc::new(OnItsCore::new(Rc::new(5)));
+    assert_eq!(**shared.get(), 5);
+    let elsewhere = is_send(std::sync::Arc::clone(&shared));
+    let reading = thread::spawn(move || **elsewhere.get());
+    assert!(reading.join().is_err(), "another thread must not read it");
     let dropped = is_send(OnItsCore::new(Rc::new(5)));
     assert!(thread::spawn(move || drop(dropped)).join().is_err(), "nor drop it");
 }

@@ -48,6 +48,9 @@ const FLOORS: &[Floor] = &[
     ("tls", 5),
     ("http", 5),
     ("ws", 5),
+    ("postgres", 5),
+    ("redis", 5),
+    ("tokio", 5),
     ("inspect", 5),
     ("testing", 5),
     ("lib", ROOF),
@@ -72,6 +75,8 @@ const SIDEWAYS: &[Sideways] = &[
     ("http", "tls", "a server may serve over TLS, and a client speaks it where an address asks"),
     ("ws", "http", "an upgrade begins as a request"),
     ("ws", "tls", "a URL of wss:// is connected to with TLS"),
+    ("postgres", "tls", "a session may be secret"),
+    ("redis", "compat", "the library asks for a stream that is `Send`"),
 ];
 
 /// The only files that hold `unsafe`.
@@ -140,6 +145,7 @@ const BANS: &[Ban] = &[
             ("src/time/", "corio's own Instant, which asks the driver"),
             ("src/http/", "corio's own Instant, which asks the driver"),
             ("src/ws/", "corio's own Instant, which asks the driver"),
+            ("src/postgres/pool.rs", "corio's own Instant, which asks the driver"),
             ("src/bin/", "the program measures from outside"),
         ],
         reach: Reach::Product,

@@ -67,6 +67,17 @@ impl<T> OnItsCore<T> {
     ///
     /// On another thread than that of its making.
     #[track_caller]
+    pub fn get(&self) -> &T {
+        assert!(self.0.valid(), "what belongs to one core was used on another thread");
+        &self.0
+    }
+
+    /// The value, to be changed, where it may be used.
+    ///
+    /// # Panics
+    ///
+    /// On another thread than that of its making.
+    #[track_caller]
     pub fn get_mut(&mut self) -> &mut T {
         assert!(self.0.valid(), "what belongs to one core was used on another thread");
         &mut self.0
