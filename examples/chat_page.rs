@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corio::http::{self, Body, Request, Response, StatusCode, header, service_fn};
-use corio::net::Address;
+use corio::net::{Address, Server};
 use corio::ws::{self, CloseCode, Message, Sender, Upgraded, WebSocket};
 
 const PAGE: &str = include_str!("chat_page.html");
@@ -18,7 +18,7 @@ const PAGE: &str = include_str!("chat_page.html");
 type Room = Rc<RefCell<Vec<Rc<corio::sync::Mutex<Sender<Upgraded>>>>>>;
 
 /// Starts the server.
-pub async fn serve(address: impl Address) -> io::Result<http::Server> {
+pub async fn serve(address: impl Address) -> io::Result<Server> {
     let room = Room::default();
     http::serve(address, service_fn(move |request| answer(request, Rc::clone(&room)))).await
 }

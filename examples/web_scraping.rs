@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corio::http::client::{Client, Error};
-use corio::http::{Body, Request, Response, Server, serve, service_fn};
+use corio::http::{Body, Request, Response, serve, service_fn};
+use corio::net::Server;
 use corio::sync::Semaphore;
 
 const AT_A_TIME: usize = 4;

@@ -76,7 +76,7 @@ pub enum Feature {
 
 impl Feature {
     /// All features, in the order they are reported.
-    pub const ALL: [Feature; 28] = [
+    pub const ALL: [Feature; 30] = [
         Feature::SingleIssuer,
         Feature::DeferTaskrun,
         Feature::CoopTaskrun,

@@ -10,7 +10,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use corio::http::client::{Body as Outgoing, ClientBuilder, RequestBuilder};
-use corio::http::{Body, Client, Request, Response, Server, StatusCode, serve, service_fn};
+use corio::http::{Body, Client, Request, Response, StatusCode, serve, service_fn};
+use corio::net::Server;
 use corio::sync::Barrier;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};

@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use corio::http::{Body, Request, Response, Server, serve, service_fn};
+use corio::http::{Body, Request, Response, serve, service_fn};
+use corio::net::Server;
 use corio::sync::{Event, Semaphore};
 
 use crate::support::{bounded, until};

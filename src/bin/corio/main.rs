@@ -93,7 +93,7 @@ enum Command {
     Probe(probe::Options),
     /// Measure a server under load in which every byte is checked
     #[command(subcommand, arg_required_else_help = true)]
-    Bench(Bench),
+    Bench(Box<Bench>),
     /// Run a server, for any load generator to drive
     #[command(subcommand, arg_required_else_help = true)]
     Serve(Serve),
@@ -143,13 +143,7 @@ impl Failure {
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Probe(options) => probe::main(&options),
-        Command::Bench(Bench::Echo(options)) => bench_echo::main(&options).map(done),
-        Command::Bench(Bench::Http(options)) => bench_http::main(&options).map(done),
-        Command::Bench(Bench::Accept(options)) => bench_accept::main(&options).map(done),
-        Command::Bench(Bench::Idle(options)) => bench_idle::main(&options).map(done),
-        Command::Bench(Bench::Timer(options)) => bench_timer::main(&options).map(done),
-        Command::Bench(Bench::File(options)) => bench_file::main(&options).map(done),
-        Command::Bench(Bench::Channel(options)) => bench_channel::main(&options).map(done),
+        Command::Bench(bench) => measure(&bench).map(done),
         Command::Serve(Serve::Echo(options)) => serve_echo::main(&options).map(done),
         Command::Serve(Serve::Http(options)) => serve_http::main(&options).map(done),
     };
@@ -159,6 +153,18 @@ fn main() -> ExitCode {
             eprintln!("error: {}", failure.text);
             ExitCode::from(failure.exit_code)
         }
+    }
+}
+
+fn measure(bench: &Bench) -> Result<(), Failure> {
+    match bench {
+        Bench::Echo(options) => bench_echo::main(options),
+        Bench::Http(options) => bench_http::main(options),
+        Bench::Accept(options) => bench_accept::main(options),
+        Bench::Idle(options) => bench_idle::main(options),
+        Bench::Timer(options) => bench_timer::main(options),
+        Bench::File(options) => bench_file::main(options),
+        Bench::Channel(options) => bench_channel::main(options),
     }
 }
 
