@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use corio::fs::{DirectFile, File as CoreFile};
 use corio::time::Instant;
+use nix::fcntl::OFlag;
 
 use crate::traffic::Tally;
 
@@ -23,7 +24,7 @@ const BLOCKS_PER_MEGABYTE: u64 = (1 << 20) / BLOCK_BYTES as u64;
 const READS_PER_TURN: u64 = 64;
 
 /// What open(2) calls O_DIRECT on the machines that corio runs on.
-const O_DIRECT: i32 = libc::O_DIRECT;
+const O_DIRECT: i32 = OFlag::O_DIRECT.bits();
 
 /// What is read, and how.
 #[derive(Clone)]
