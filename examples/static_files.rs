@@ -1,9 +1,9 @@
 //! The files beneath a folder, with ranges, If-Modified-Since and HEAD. Checks itself, or serves:
 //! `cargo run --features http --example static_files -- 127.0.0.1:8080 FOLDER`
 
-use std::{io, path::Path, path::PathBuf, time::Duration, time::SystemTime};
+use std::{io, path::PathBuf, rc::Rc, time::Duration, time::SystemTime};
 
-use corio::fs::{self, File, Metadata};
+use corio::fs::{self, Dir, File, Metadata};
 use corio::http::header::{self, HeaderMap, HeaderName};
 use corio::http::{Body, Method, Request, Response, StatusCode, service_fn};
 use futures_util::stream::{LocalBoxStream, StreamExt, try_unfold};
@@ -24,12 +24,10 @@ fn pieces(file: Option<File>, from: u64, to: u64) -> Pieces {
     StreamBody::new(pieces.boxed_local())
 }
 
-/// Opens a file beneath the folder by its true path, without `..` and links. (Whoever may write
-/// there could exchange it before it is opened.)
-async fn open(root: &Path, path: &str) -> Option<(File, Metadata)> {
+/// Opens a file beneath the folder: neither `..` nor a link leads out of it.
+async fn open(root: &Dir, path: &str) -> Option<(File, Metadata)> {
     let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
-    let path = fs::canonicalize(root.join(path.trim_start_matches('/'))).await.ok()?;
-    let file = File::open(path.starts_with(root).then_some(path)?).await.ok()?;
+    let file = root.open_file(path.trim_start_matches('/')).await.ok()?;
     let metadata = file.metadata().await.ok().filter(Metadata::is_file)?;
     Some((file, metadata))
 }
@@ -39,7 +37,7 @@ fn field(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 /// Answers one request.
-pub async fn serve(root: PathBuf, request: Request<Body>) -> hyper::http::Result<Response<Pieces>> {
+pub async fn serve(root: Rc<Dir>, request: Request<Body>) -> hyper::http::Result<Response<Pieces>> {
     let (say, headers) = (|status| Response::builder().status(status), request.headers());
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return say(StatusCode::METHOD_NOT_ALLOWED).body(pieces(None, 0, 0));
@@ -79,15 +77,15 @@ pub async fn serve(root: PathBuf, request: Request<Body>) -> hyper::http::Result
 async fn main() -> io::Result<()> {
     let (mut arguments, scratch) = (std::env::args().skip(1), fs::TemporaryFolder::new().await?);
     let (address, folder) = (arguments.next(), arguments.next().map(PathBuf::from));
-    let root = fs::canonicalize(folder.as_deref().unwrap_or(scratch.path())).await?;
-    let (at, files) = (address.as_deref().unwrap_or("127.0.0.1:0"), root.clone());
-    let service = service_fn(move |request| serve(files.clone(), request));
+    let root = Rc::new(Dir::open(folder.as_deref().unwrap_or(scratch.path())).await?);
+    let at = address.as_deref().unwrap_or("127.0.0.1:0");
+    let service = service_fn(move |request| serve(Rc::clone(&root), request));
     let server = corio::http::serve(at, service).await?;
     println!("listening on {}", server.local_addrs()[0]);
     if address.is_some() {
         return server.serve_until_signal(Duration::from_secs(10)).await.map(drop);
     }
-    fs::write(root.join("digits"), "0123456789").await?;
+    fs::write(scratch.path().join("digits"), "0123456789").await?;
     let mut client = corio::net::TcpStream::connect(server.local_addrs()[0]).await?;
     client.write(b"GET /digits HTTP/1.0\r\nrange: bytes=3-6\r\n\r\n").await?;
     let mut answer = Vec::new();

@@ -47,6 +47,10 @@ use crate::executor::{Core, JoinError, contain, report_job_panic_without_core};
 /// up to the grace limit; then they are left behind, and told of. Those that have not begun by the
 /// end of the tasks are cancelled.
 ///
+/// Signals are kept from worker threads, so that those who listen to them hear each. A child that
+/// std's `Command` starts in a job inherits that, and hears none: start children by
+/// [`process::Command`](crate::process::Command), in a task.
+///
 /// # Panics
 ///
 /// If no runtime runs on this thread.

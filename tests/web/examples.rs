@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use corio::fs::{self, TemporaryFolder};
@@ -22,8 +23,8 @@ mod reverse_proxy;
 mod static_files;
 
 pub async fn files(root: &Path) -> Server {
-    let root = root.to_owned();
-    let service = service_fn(move |request| static_files::serve(root.clone(), request));
+    let root = Rc::new(fs::Dir::open(root).await.unwrap());
+    let service = service_fn(move |request| static_files::serve(Rc::clone(&root), request));
     corio::http::serve("127.0.0.1:0", service).await.unwrap()
 }
 
