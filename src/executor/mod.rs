@@ -29,6 +29,11 @@ pub(crate) mod task;
 mod teardown;
 pub(crate) mod ticket;
 pub(crate) mod timers;
+#[cfg(feature = "tracing")]
+mod trace;
+#[cfg(not(feature = "tracing"))]
+#[path = "no_trace.rs"]
+mod trace;
 mod turn;
 pub(crate) mod waiting;
 
@@ -63,6 +68,7 @@ use slots::{Done, Receive, Slots, Start};
 use task::AnyTask;
 use ticket::{Address, Claim, ROOT_SLOT, Ticket};
 use timers::Timers;
+use trace::OperationSpan;
 use turn::Pace;
 
 /// What a core is built from.
@@ -382,7 +388,8 @@ impl Core {
     /// Starts an operation. Its receiver hears of each completion, until the last.
     pub(crate) fn start(&self, start: Start) -> Token {
         let owner = start.owner.clone();
-        let token = self.slots.borrow_mut().start(&mut self.driver.borrow_mut(), start);
+        let span = OperationSpan::new(&start.op);
+        let token = self.slots.borrow_mut().start(&mut self.driver.borrow_mut(), start, span);
         if let Some(owner) = owner {
             owner.operation_started(token);
         }

@@ -14,6 +14,7 @@ use super::report::contain;
 use super::scope::{Moved, Scope};
 use super::task::{AnyTask, Header, Phase, Task};
 use super::ticket::{self, Ticket};
+use super::trace::TaskSpan;
 use super::{CURRENT, Core, Life, Unhandled, count};
 use crate::driver::Token;
 
@@ -30,6 +31,7 @@ impl Core {
         F::Output: 'static,
     {
         self.task_count.set(self.task_count.get() + 1);
+        let span = TaskSpan::new(self.task_count.get(), spawned_at, background);
         let make = |ticket| {
             let header = Header {
                 id: self.task_count.get(),
@@ -46,6 +48,7 @@ impl Core {
                 observer: Cell::default(),
                 scope: OnceCell::new(),
                 name: Cell::default(),
+                span,
                 context: if background { Place::default() } else { self.context.copy() },
             };
             Task::new(header, future)
@@ -143,7 +146,7 @@ impl Core {
     /// Runs a step of a task, which does not unwind, with the task's context values.
     fn in_context_of<T>(&self, header: &Header, step: impl FnOnce() -> T) -> T {
         self.context.swap(&header.context);
-        let result = step();
+        let result = header.span.within(step);
         self.context.swap(&header.context);
         result
     }
@@ -192,6 +195,7 @@ impl Core {
             observer.ended(self, how);
         }
         self.drop_foreign(header.context.take());
+        header.span.close();
         drop(held);
     }
 

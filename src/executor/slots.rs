@@ -22,6 +22,7 @@ use std::rc::Rc;
 
 use super::Core;
 use super::scope::Scope;
+use super::trace::OperationSpan;
 use crate::driver::{AnyDriver, Chunk, Completion, Fd, Op, Payload, Token, prefetch};
 
 const SEGMENT_LENGTH: usize = 64;
@@ -68,6 +69,7 @@ struct Slot {
     fd: Option<Rc<Fd>>,
     receiver: Option<Rc<dyn Receive>>,
     owner: Option<Rc<Scope>>,
+    span: OperationSpan,
 }
 
 /// Who hears of a completion, and what the slot held if it was the last: used and dropped by the
@@ -78,6 +80,7 @@ pub(crate) struct Delivery {
     pub(crate) payload: Payload,
     pub(crate) owner: Option<Rc<Scope>>,
     pub(crate) fd: Option<Rc<Fd>>,
+    pub(super) span: OperationSpan,
 }
 
 /// All operations of one core.
@@ -107,7 +110,12 @@ impl Slots {
     }
 
     /// Puts an operation into a slot and hands it to the driver.
-    pub(crate) fn start(&mut self, driver: &mut AnyDriver, start: Start) -> Token {
+    pub(super) fn start(
+        &mut self,
+        driver: &mut AnyDriver,
+        start: Start,
+        span: OperationSpan,
+    ) -> Token {
         let index = match self.free.pop_front() {
             Some(index) => index,
             None => self.add_segment(),
@@ -123,6 +131,7 @@ impl Slots {
         slot.fd = start.fd;
         slot.receiver = Some(start.receiver);
         slot.owner = start.owner;
+        slot.span = span;
         let token = Token::operation(index, slot.generation);
         // SAFETY: [slot-keeps-memory] the payload is in the slot now, stays there untouched until
         // `deliver` sees the last completion, and fits the operation (the receivers' pairs).
@@ -187,17 +196,19 @@ impl Slots {
                 payload: Payload::None,
                 owner: None,
                 fd: None,
+                span: OperationSpan::default(),
             });
         }
         slot.in_flight = false;
         let payload = std::mem::take(&mut slot.payload);
+        let span = std::mem::take(&mut slot.span);
         let (receiver, owner, fd) = (slot.receiver.take()?, slot.owner.take(), slot.fd.take());
         if slot.cancel_sent {
             driver.forget_cancel(token);
         }
         self.live_count -= 1;
         self.free.push_back(token.index());
-        Some(Delivery { receiver, role, payload, owner, fd })
+        Some(Delivery { receiver, role, payload, owner, fd, span })
     }
 
     /// Leaks what is still in flight, so that the kernel may go on with it; says how much.

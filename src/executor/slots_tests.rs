@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::Core;
 use super::slots::{Delivery, Done, Receive, Slots, Start};
+use super::trace::OperationSpan;
 use crate::driver::fake::Fake;
 use crate::driver::{AnyDriver, Completion, Op, Payload, ReceiveBuffer, Segment, Token, Wait};
 
@@ -63,7 +64,8 @@ impl Table {
     }
 
     fn start(&mut self, payload: Payload, receiver: &Rc<Named>, role: u8) -> Token {
-        self.slots.start(&mut self.driver, start(payload, receiver, role))
+        let start = start(payload, receiver, role);
+        self.slots.start(&mut self.driver, start, OperationSpan::default())
     }
 
     fn cancel(&mut self, token: Token) {

@@ -35,6 +35,7 @@ use super::join_error::{JoinError, JoinErrorKind};
 use super::report::dispose;
 use super::scope::Scope;
 use super::ticket::Ticket;
+use super::trace::TaskSpan;
 
 /// Where a task is in its life. See the drawing above.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +66,8 @@ pub(crate) struct Header {
     /// Who hears of its end, beside whoever awaits it.
     pub(super) observer: Cell<Option<Rc<dyn Observe>>>,
     pub(crate) scope: OnceCell<Rc<Scope>>,
-    pub(crate) name: Cell<Option<Rc<str>>>,
+    pub(super) name: Cell<Option<Rc<str>>>,
+    pub(super) span: TaskSpan,
     /// The task's own context values, while it is not polled.
     pub(crate) context: Place,
 }
@@ -118,6 +120,11 @@ impl Header {
         let observer = self.observer.take();
         self.observer.set(observer.clone());
         observer?.shown()
+    }
+
+    pub(crate) fn set_name(&self, name: Rc<str>) {
+        self.span.name(&name);
+        self.name.set(Some(name));
     }
 
     pub(crate) fn name(&self) -> Option<Rc<str>> {

@@ -339,11 +339,13 @@ impl Core {
             let mut driver = self.driver.borrow_mut();
             self.slots.borrow_mut().deliver(&mut driver, &completion)
         };
-        let Some(Delivery { receiver, role, payload, owner, fd }) = delivery else {
+        let Some(Delivery { receiver, role, payload, owner, fd, span }) = delivery else {
             // Nobody here asked for it. Its chunk, if any, goes back to the pool here.
             count(&self.counters.foreign_completions);
             return;
         };
+        span.completed(result);
+        drop(span);
         // The operation may be the last to hold its receiver, and that a foreign waker.
         let held = Rc::clone(&receiver);
         receiver

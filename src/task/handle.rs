@@ -128,7 +128,7 @@ impl<T> JoinHandle<T> {
 
     /// Names the task.
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
-        self.header().name.set(Some(name.into()));
+        self.header().set_name(name.into());
     }
 
     /// Where the task was spawned.

@@ -149,7 +149,9 @@ impl Builder {
     }
 
     fn start<F: Future + 'static>(self, core: &Rc<Core>, task: &Rc<Task<F>>) {
-        task.header().name.set(self.name);
+        if let Some(name) = self.name {
+            task.header().set_name(name);
+        }
         if let Some(context) = self.context {
             task.header().context.swap(context.place());
         }
@@ -183,7 +185,7 @@ impl TaskRef {
 
     /// Names the task.
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
-        self.task.header().name.set(Some(name.into()));
+        self.task.header().set_name(name.into());
     }
 
     /// Where it was spawned.
