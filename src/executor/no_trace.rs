@@ -34,5 +34,10 @@ impl OperationSpan {
     }
 
     #[inline]
-    pub(super) fn completed(&self, _: i32) {}
+    pub(super) fn none() -> OperationSpan {
+        OperationSpan
+    }
+
+    #[inline]
+    pub(super) fn completed(self, _: i32) {}
 }

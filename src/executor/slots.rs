@@ -196,7 +196,7 @@ impl Slots {
                 payload: Payload::None,
                 owner: None,
                 fd: None,
-                span: OperationSpan::default(),
+                span: OperationSpan::none(),
             });
         }
         slot.in_flight = false;

@@ -65,7 +65,7 @@ impl Table {
 
     fn start(&mut self, payload: Payload, receiver: &Rc<Named>, role: u8) -> Token {
         let start = start(payload, receiver, role);
-        self.slots.start(&mut self.driver, start, OperationSpan::default())
+        self.slots.start(&mut self.driver, start, OperationSpan::none())
     }
 
     fn cancel(&mut self, token: Token) {

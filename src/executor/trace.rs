@@ -62,15 +62,19 @@ impl OperationSpan {
         OperationSpan(trace_span!("operation", op = ?op, result = Empty))
     }
 
-    /// Tells what came of it.
-    pub(super) fn completed(&self, result: i32) {
+    /// That of nothing.
+    pub(super) fn none() -> OperationSpan {
+        OperationSpan(Span::none())
+    }
+
+    /// Tells what came of it, and ends.
+    pub(super) fn completed(self, result: i32) {
         self.0.record("result", result);
     }
 }
 
-/// That of a free slot.
 impl Default for OperationSpan {
     fn default() -> OperationSpan {
-        OperationSpan(Span::none())
+        OperationSpan::none()
     }
 }

@@ -345,7 +345,6 @@ impl Core {
             return;
         };
         span.completed(result);
-        drop(span);
         // The operation may be the last to hold its receiver, and that a foreign waker.
         let held = Rc::clone(&receiver);
         receiver
