@@ -144,6 +144,7 @@ impl Blocks {
         &mut self.memory[self.first + at * BLOCK..][..BLOCK]
     }
 
+    #[cfg(feature = "others")]
     /// The vector, and where its first block is.
     pub fn into_parts(self) -> (Vec<u8>, usize) {
         (self.memory, self.first)
