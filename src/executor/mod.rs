@@ -29,10 +29,6 @@ pub(crate) mod task;
 mod teardown;
 pub(crate) mod ticket;
 pub(crate) mod timers;
-#[cfg(feature = "tracing")]
-mod trace;
-#[cfg(not(feature = "tracing"))]
-#[path = "no_trace.rs"]
 mod trace;
 mod turn;
 pub(crate) mod waiting;

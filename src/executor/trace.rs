@@ -1,80 +1,12 @@
-//! Spans for `tracing`: one for each task, and one for each operation. Feature `tracing`.
-//!
-//! A task's span is made where the task is spawned, so it lies in the span of whoever spawns it. It
-//! is entered for each poll, and closed at the task's end, whoever still holds its handle. That of
-//! an operation lies in the span of who starts it, from there to its last completion. What stands
-//! (a receive, an accept) is an operation like others, and lives as long as it stands.
-//!
-//! A subscriber is foreign code: it is called while nothing of the core is borrowed.
+//! Tasks and operations as spans of `tracing`, with the feature of that name: `trace/spans.rs`.
+//! Without it there is nothing in their place, at no cost: `trace/nothing.rs`.
 
-use std::cell::Cell;
-use std::panic::Location;
+#[cfg(not(feature = "tracing"))]
+mod nothing;
+#[cfg(feature = "tracing")]
+mod spans;
 
-use tracing::field::{Empty, display};
-use tracing::{Span, debug_span, trace_span};
-
-use crate::driver::Op;
-
-/// A task's span. It is away while it is entered.
-pub(crate) struct TaskSpan(Cell<Span>);
-
-impl TaskSpan {
-    pub(super) fn new(id: u64, spawned_at: &'static Location<'static>, background: bool) -> Self {
-        let span = match background {
-            // The runtime's own.
-            true => Span::none(),
-            false => debug_span!("task", id, name = Empty, spawned_at = %spawned_at),
-        };
-        TaskSpan(Cell::new(span))
-    }
-
-    /// Tells the task's name.
-    pub(super) fn name(&self, name: &str) {
-        let span = self.0.replace(Span::none());
-        // A task that names itself is inside of its span.
-        let is_away = span.is_none();
-        let target = if is_away { Span::current() } else { span };
-        target.record("name", display(name));
-        if !is_away {
-            self.0.set(target);
-        }
-    }
-
-    /// Runs a step of the task, which does not unwind, inside of its span.
-    pub(super) fn within<T>(&self, step: impl FnOnce() -> T) -> T {
-        let span = self.0.replace(Span::none());
-        let result = span.in_scope(step);
-        self.0.set(span);
-        result
-    }
-
-    /// The task has ended.
-    pub(super) fn close(&self) {
-        drop(self.0.replace(Span::none()));
-    }
-}
-
-/// The span of an operation in flight.
-pub(super) struct OperationSpan(Span);
-
-impl OperationSpan {
-    pub(super) fn new(op: &Op) -> OperationSpan {
-        OperationSpan(trace_span!("operation", op = ?op, result = Empty))
-    }
-
-    /// That of nothing.
-    pub(super) fn none() -> OperationSpan {
-        OperationSpan(Span::none())
-    }
-
-    /// Tells what came of it, and ends.
-    pub(super) fn completed(self, result: i32) {
-        self.0.record("result", result);
-    }
-}
-
-impl Default for OperationSpan {
-    fn default() -> OperationSpan {
-        OperationSpan::none()
-    }
-}
+#[cfg(not(feature = "tracing"))]
+pub(super) use nothing::{OperationSpan, TaskSpan};
+#[cfg(feature = "tracing")]
+pub(super) use spans::{OperationSpan, TaskSpan};

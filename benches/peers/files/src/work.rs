@@ -144,8 +144,8 @@ impl Blocks {
         &mut self.memory[self.first + at * BLOCK..][..BLOCK]
     }
 
-    #[cfg(feature = "others")]
     /// The vector, and where its first block is.
+    #[cfg(feature = "others")]
     pub fn into_parts(self) -> (Vec<u8>, usize) {
         (self.memory, self.first)
     }
