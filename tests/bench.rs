@@ -161,6 +161,27 @@ fn servers_are_compared_and_equal_ones_are_not_told_apart_by_one_round() {
     assert!(objects[1]["against"]["better"].is_null(), "one round proves nothing");
 }
 
+/// Servers take turns, with all their connections open, and one of them is at fault.
+#[test]
+fn a_server_at_fault_among_others_is_the_one_that_is_named() {
+    let program = env!("CARGO_BIN_EXE_corio");
+    let wrong = format!("exec '{program}' serve echo --port {{port}}");
+    // It takes connections and bytes, and says nothing.
+    let silent = "exec python3 -c 'import socket, time; \
+                  server = socket.create_server((\"127.0.0.1\", {port}), backlog=64); \
+                  time.sleep(60)'";
+    let good = format!("exec '{program}' serve http --port {{port}}");
+    for (fault, told) in [(wrong.as_str(), "connection 0"), (silent, "had no answer")] {
+        let shape = ["--connections", "2", "--seconds", "0.1", "--rounds", "1"];
+        let output =
+            run(&[&["bench", "http", "--against", &good, "--against", fault], &shape[..]].concat());
+        assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+        let said = stderr(&output);
+        let named = said.lines().find(|line| line.contains("errors of")).expect("an error");
+        assert!(named.contains(fault) && named.contains(told), "{said}");
+    }
+}
+
 #[test]
 fn a_command_that_does_not_serve_is_named_at_once() {
     let output = run(&["bench", "echo", "--seconds", "0.1", "--against", "exit 3 # {port}"]);

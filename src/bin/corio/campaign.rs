@@ -1,11 +1,13 @@
 //! A benchmark from its first round to its last: which server is driven when, and which rounds
 //! count.
 //!
-//! For each number of connections the servers take turns, round by round, each with a fresh
-//! process. What changes slowly on the machine (its temperature, its neighbours) then meets all of
-//! them alike. A round that was disturbed is measured again, as often as there are rounds; if the
-//! machine does not come to rest, all rounds count, and the report says so. The first error ends
-//! it all: figures of a server that answers wrongly are no figures.
+//! For each number of connections there are rounds, each with fresh processes. Within a round the
+//! servers take turns (`turns.rs`), or are measured one after the other where a turn would disturb
+//! what is measured. What changes on the machine (its temperature, its neighbours) then meets all
+//! of them alike, and they are compared round by round. A round that was disturbed is measured
+//! again, as often as there are rounds; if the machine does not come to rest, all rounds count, and
+//! the report says so. The first error ends it all: figures of a server that answers wrongly are no
+//! figures.
 
 use std::cell::Cell as Kept;
 use std::io::{self, IsTerminal};
@@ -15,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::Failure;
 use crate::arguments::Cpu;
 use crate::bench_options::{BenchOptions, Placement};
-use crate::contender::{self, Contender};
+use crate::contender::{self, Contender, Running};
 use crate::core_shares::CoreShare;
 use crate::facts::Facts;
 use crate::figures;
@@ -29,6 +31,8 @@ const OTHER_FILES: usize = 64;
 
 /// One measurement of one server.
 pub(crate) struct Round {
+    /// Rounds of one number were measured together.
+    pub(crate) number: usize,
     pub(crate) outcome: Outcome,
     /// How often the server called the kernel, if it tells.
     pub(crate) server_enters: Option<u64>,
@@ -145,31 +149,27 @@ impl<'a> Campaign<'a> {
             })
             .collect();
         let wanted = self.options.rounds;
-        for _ in 0..2 * wanted {
-            for (cell, contender) in cells.iter_mut().zip(contenders) {
-                if cell.steady_count() >= wanted {
-                    continue;
-                }
-                let text = format!(
-                    "{}, {connections} connections",
-                    shortened(&contender::shown(&cell.server))
-                );
-                progress.set_message(text);
-                let round = self.round(contender, connections, progress)?;
-                let has_failed = round.outcome.error_count > 0;
-                cell.messages_in_all += round.outcome.messages_in_all;
-                cell.rounds.push(round);
-                if self.options.rate.is_none() && self.work.is_echo_like() {
-                    cell.mark_the_unsaturated(self.placement.is_shared());
-                }
-                if has_failed {
-                    cell.keep(1);
-                    cells.retain(|cell| !cell.rounds.is_empty());
-                    return Ok(cells);
+        let takes_turns = self.takes_turns(contenders.len(), connections);
+        let at_once = if takes_turns { contenders.len() } else { 1 };
+        for number in 0..2 * wanted {
+            for (cells, contenders) in cells.chunks_mut(at_once).zip(contenders.chunks(at_once)) {
+                let names = cells.iter().map(|cell| shortened(&contender::shown(&cell.server)));
+                let names: Vec<String> = names.collect();
+                progress.set_message(format!("{}, {connections} connections", names.join(", ")));
+                let rounds = self.round(number, contenders, connections, progress)?;
+                for (cell, round) in cells.iter_mut().zip(rounds) {
+                    cell.messages_in_all += round.outcome.messages_in_all;
+                    cell.rounds.push(round);
+                    if self.options.rate.is_none() && self.work.is_echo_like() {
+                        cell.mark_the_unsaturated(self.placement.is_shared());
+                    }
                 }
             }
+            if cells.iter().any(Cell::has_failed) {
+                return Ok(cells);
+            }
             // One round alone is not worth a second.
-            if wanted == 1 || cells.iter().all(|cell| cell.steady_count() >= wanted) {
+            if wanted == 1 || cells.iter().all(|cell| cell.has_enough(wanted)) {
                 break;
             }
         }
@@ -179,17 +179,29 @@ impl<'a> Campaign<'a> {
         Ok(cells)
     }
 
+    /// Whether the servers take turns within a round: where they are driven as fast as they can.
+    fn takes_turns(&self, servers: usize, connections: usize) -> bool {
+        let wanted = (servers * connections + OTHER_FILES) as u64;
+        let fits = machine::open_files_max().is_none_or(|max| wanted <= max);
+        self.options.rate.is_none() && self.work.is_echo_like() && fits
+    }
+
+    /// One round of these servers, which take turns in it.
     fn round(
         &self,
-        contender: &Contender,
+        number: usize,
+        contenders: &[Contender],
         connections: usize,
         progress: &ProgressBar,
-    ) -> Result<Round, Failure> {
+    ) -> Result<Vec<Round>, Failure> {
         let probe = || steadiness::hand_over_ns(self.placement.server, self.placement.load);
         let before = probe();
         let stolen_before_ns = machine::stolen_ns(&self.placement.cpus());
-        let server = contender.start().map_err(Failure::work)?;
-        let plan = Plan {
+        let started: Result<Vec<Running>, String> =
+            contenders.iter().map(Contender::start).collect();
+        let servers = started.map_err(Failure::work)?;
+        let plan = |(contender, server): (&Contender, &Running)| Plan {
+            server: contender.name(),
             address: server.address(),
             addresses: if matches!(contender, Contender::Own(_)) { self.addresses } else { 1 },
             work: match contender {
@@ -203,31 +215,40 @@ impl<'a> Campaign<'a> {
             server_process: server.process(),
             progress: progress.clone(),
         };
-        let mut outcome = self.run_load(plan)?;
-        let counters = server.finish().unwrap_or_else(|failure| {
-            outcome.error_count += 1;
-            outcome.first_error.get_or_insert(failure);
-            None
-        });
+        let mut outcomes = self.run_load(contenders.iter().zip(&servers).map(plan).collect())?;
+        let mut counters = Vec::new();
+        for (server, outcome) in servers.into_iter().zip(&mut outcomes) {
+            let told = server.finish().unwrap_or_else(|failure| {
+                outcome.error_count += 1;
+                outcome.first_error.get_or_insert(failure);
+                None
+            });
+            counters.push(told.unwrap_or_default());
+        }
         let stolen_ns = machine::stolen_ns(&self.placement.cpus()) - stolen_before_ns;
         let after = probe();
         let best = [before, after, self.hand_over_best_ns.get()].into_iter().flatten().min();
         self.hand_over_best_ns.set(best);
+        // What the host took is shared out among those who were there.
         let watch = Watch {
             hand_over_ns: (before, after),
             hand_over_best_ns: best,
-            stolen_ns,
+            stolen_ns: stolen_ns / contenders.len().max(1) as u64,
             is_shared: self.placement.is_shared(),
         };
-        let disturbance = watch.disturbance(&outcome);
-        let counters = counters.unwrap_or_default();
-        let server_enters = counters["enters"].as_u64();
-        let cores = CoreShare::all(&counters);
-        Ok(Round { outcome, server_enters, cores, watch, disturbance })
+        let rounds = outcomes.into_iter().zip(counters).map(|(outcome, counters)| Round {
+            number,
+            disturbance: watch.disturbance(&outcome),
+            outcome,
+            server_enters: counters["enters"].as_u64(),
+            cores: CoreShare::all(&counters),
+            watch,
+        });
+        Ok(rounds.collect())
     }
 
     /// Runs the load generator on its own CPU, on a runtime like any other.
-    fn run_load(&self, plan: Plan) -> Result<Outcome, Failure> {
+    fn run_load(&self, plans: Vec<Plan>) -> Result<Vec<Outcome>, Failure> {
         let mut builder = corio::Runtime::builder();
         if let Some(Cpu(cpu)) = self.placement.load {
             builder = builder.pin(cpu);
@@ -242,8 +263,8 @@ impl<'a> Campaign<'a> {
             builder = builder.busy_poll(busy_poll.setting());
         }
         let runtime = builder.build().map_err(|error| Failure::work(error.to_string()))?;
-        let outcome = runtime.block_on(load::run(plan)).map_err(Failure::work)?;
-        outcome.ok_or_else(Failure::interrupted)
+        let outcomes = runtime.block_on(load::run(plans)).map_err(Failure::work)?;
+        outcomes.ok_or_else(Failure::interrupted)
     }
 
     /// What corio's server has chosen: the environment's driver, the one asked for, or what starts.
@@ -316,12 +337,22 @@ impl Cell {
         self.rounds.iter().filter(|round| round.disturbance.is_none()).count()
     }
 
+    /// Whether there are so many steady rounds; or as many as that without a single steady one,
+    /// which more of them would not change: threads of a server that wait for each other, say.
+    fn has_enough(&self, wanted: usize) -> bool {
+        let steady_count = self.steady_count();
+        steady_count >= wanted || (steady_count == 0 && self.rounds.len() >= wanted)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.rounds.iter().any(|round| round.outcome.error_count > 0)
+    }
+
     /// Keeps the steady rounds if there are enough of them; otherwise all.
     fn keep(&mut self, wanted: usize) {
         let count = self.rounds.len();
         if self.steady_count() >= wanted {
             self.rounds.retain(|round| round.disturbance.is_none());
-            self.rounds.truncate(wanted);
         }
         self.dropped_count = count - self.rounds.len();
     }

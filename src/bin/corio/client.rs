@@ -92,6 +92,11 @@ impl<D: Dialogue> Client<D> {
         let mut sent_at = Instant::now();
         let mut number = 0;
         while !self.tally.is_ending() {
+            if self.tally.is_paused() {
+                self.tally.next_turn(self.index).await;
+                sent_at = Instant::now();
+                continue;
+            }
             let batch = self.dialogue.batch(number);
             if let Some(pace) = self.pace {
                 sent_at = pace.wait(number, self.index, &self.tally).await;

@@ -67,9 +67,9 @@ impl Figures {
             requests: total,
             seconds,
             requests_per_s: Spread::of(outcomes().map(|it| requests(it) as f64 / seconds_of(it))),
-            cpu_ns_per_request: Spread::of(outcomes().filter_map(cpu_ns_per_request)),
+            cpu_ns_per_request: Spread::of(cell.rounds.iter().filter_map(cpu_ns_per_request)),
             enters_per_request: Spread::of(cell.rounds.iter().filter_map(enters_per_request)),
-            bytes_per_connection: Spread::of(outcomes().filter_map(|it| it.bytes_per_connection)),
+            bytes_per_connection: Spread::of(cell.rounds.iter().filter_map(bytes_per_connection)),
             least_share: outcomes().filter_map(least_share).reduce(f64::min),
             server_share: share(|it| it.server),
             generator_share: share(|it| it.generator),
@@ -211,8 +211,17 @@ pub(crate) fn server_share(outcome: &Outcome) -> Option<f64> {
     Some(outcome.server?.used_ns as f64 / 1e9 / seconds_of(outcome))
 }
 
-fn cpu_ns_per_request(outcome: &Outcome) -> Option<f64> {
-    per(outcome.server?.used_ns, requests(outcome))
+pub(crate) fn cpu_ns_per_request(round: &Round) -> Option<f64> {
+    per(round.outcome.server?.used_ns, requests(&round.outcome))
+}
+
+pub(crate) fn bytes_per_connection(round: &Round) -> Option<f64> {
+    round.outcome.bytes_per_connection
+}
+
+pub(crate) fn seconds_per_request(round: &Round) -> Option<f64> {
+    let count = requests(&round.outcome);
+    (count > 0).then(|| seconds(&round.outcome) / count as f64)
 }
 
 /// All requests count here, also those before the measured time: so do the server's enters.

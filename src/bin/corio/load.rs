@@ -25,6 +25,7 @@ use crate::idle;
 use crate::machine::{self, Times};
 use crate::timers;
 use crate::traffic::{Pattern, Phase, Tally};
+use crate::turns;
 
 /// The name that requests of HTTP are sent to.
 const HOST: &str = "localhost";
@@ -130,6 +131,8 @@ pub(crate) struct Beside {
 /// What is to be measured.
 #[derive(Clone)]
 pub(crate) struct Plan {
+    /// Its name.
+    pub(crate) server: String,
     pub(crate) address: SocketAddr,
     /// The server listens on so many addresses in a row.
     pub(crate) addresses: u32,
@@ -162,13 +165,42 @@ pub(crate) struct Outcome {
     pub(crate) first_error: Option<String>,
 }
 
-/// Runs the plan. `Ok(None)` when a signal asked for the end.
-pub(crate) async fn run(plan: Plan) -> Result<Option<Outcome>, String> {
+impl Outcome {
+    /// Both parts of a measurement.
+    pub(crate) fn and(mut self, later: Outcome) -> Outcome {
+        self.interval += later.interval;
+        for (count, more) in self.messages.iter_mut().zip(&later.messages) {
+            *count += more;
+        }
+        self.server = self.server.zip(later.server).map(|(one, other)| one.and(other));
+        self.generator = self.generator.zip(later.generator).map(|(one, other)| one.and(other));
+        self
+    }
+
+    /// With what is known at the end.
+    pub(crate) fn told_by(mut self, tally: &Tally) -> Outcome {
+        self.messages_in_all = tally.answered_count();
+        (self.latencies_ns, self.lags_ns) = (tally.latencies_ns(), tally.lags_ns());
+        (self.error_count, self.first_error) = tally.errors();
+        self
+    }
+}
+
+/// Runs the plans, whose servers take turns if there are several. `Ok(None)` when a signal asked
+/// for the end.
+pub(crate) async fn run(plans: Vec<Plan>) -> Result<Option<Vec<Outcome>>, String> {
     let signals = Signals::new([Signal::Interrupt, Signal::Terminate])
         .map_err(|error| format!("cannot wait for signals: {error}"))?;
     corio::select! {
         _ = signals.recv() => Ok(None),
-        outcome = measure(&plan) => outcome.map(Some),
+        outcomes = measure_all(&plans) => outcomes.map(Some),
+    }
+}
+
+async fn measure_all(plans: &[Plan]) -> Result<Vec<Outcome>, String> {
+    match plans {
+        [plan] => measure(plan).await.map(|outcome| vec![outcome]),
+        _ => turns::measure(plans).await,
     }
 }
 
@@ -204,7 +236,7 @@ async fn measure(plan: &Plan) -> Result<Outcome, String> {
 }
 
 /// Starts a task for each connection, and the core at the other end of channels.
-async fn start(
+pub(crate) async fn start(
     plan: &Plan,
     tally: &Rc<Tally>,
 ) -> Result<(Vec<JoinHandle<()>>, Option<OtherCore>), String> {
@@ -285,7 +317,7 @@ pub(crate) fn outcome(begin: &Moment, end: &Moment, tally: &Tally) -> Outcome {
     Outcome {
         interval: end.at.duration_since(begin.at),
         messages: messages.collect(),
-        messages_in_all: tally.messages().iter().sum(),
+        messages_in_all: tally.answered_count(),
         latencies_ns: tally.latencies_ns(),
         lags_ns: tally.lags_ns(),
         server: begin.server.zip(end.server).map(between),
@@ -306,9 +338,16 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub(crate) fn now(plan: &Plan, tally: &Tally) -> Moment {
+        let mut now = Moment::at(Instant::now(), plan, tally);
+        now.at = Instant::now();
+        now
+    }
+
+    /// What is so now has been so since then.
+    pub(crate) fn at(at: Instant, plan: &Plan, tally: &Tally) -> Moment {
         let server = plan.server_process.and_then(|pid| machine::process_times(pid).ok());
         let generator = machine::thread_times();
-        Moment { at: Instant::now(), messages: tally.messages(), server, generator }
+        Moment { at, messages: tally.messages(), server, generator }
     }
 }
 
@@ -329,7 +368,7 @@ pub(crate) async fn pass(duration: Duration, tally: &Tally, progress: &ProgressB
 /// Waits until every connection has read its last batch and closed. A slow machine gets the time it
 /// needs: what counts as silence is that nothing at all moves any more. Connections that still owe
 /// an answer then are errors: their server swallowed something or stands still.
-async fn await_all(tasks: Vec<JoinHandle<()>>, plan: &Plan, tally: &Tally) {
+pub(crate) async fn await_all(tasks: Vec<JoinHandle<()>>, plan: &Plan, tally: &Tally) {
     for (index, task) in tasks.iter().enumerate() {
         // It waits for its time to send, perhaps for long; nothing of it is in flight.
         if tally.is_pausing(index) && task.abort() {
@@ -345,7 +384,7 @@ async fn await_all(tasks: Vec<JoinHandle<()>>, plan: &Plan, tally: &Tally) {
         if finished_count == tasks.len() || moved_at.elapsed() >= limit {
             break;
         }
-        let new_state = (finished_count, tally.messages().iter().sum::<u64>());
+        let new_state = (finished_count, tally.answered_count());
         if new_state != state {
             (state, moved_at) = (new_state, Instant::now());
         }

@@ -60,6 +60,10 @@ pub(crate) struct Times {
 }
 
 impl Times {
+    pub(crate) fn and(self, other: Times) -> Times {
+        Times { used_ns: self.used_ns + other.used_ns, waited_ns: self.waited_ns + other.waited_ns }
+    }
+
     pub(crate) fn since(self, earlier: Times) -> Times {
         Times {
             used_ns: self.used_ns.saturating_sub(earlier.used_ns),

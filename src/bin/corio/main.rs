@@ -59,6 +59,7 @@ mod statistics;
 mod steadiness;
 mod timers;
 mod traffic;
+mod turns;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -67,7 +67,7 @@ pub(crate) fn render(report: &Report<'_>, figures: &[Figures]) -> String {
          and lines through marks show the least and the most of the rounds.</p>"
         ),
     );
-    let verdicts = report.verdicts(figures);
+    let verdicts = report.verdicts();
     if !verdicts.is_empty() {
         let items: String = verdicts.iter().map(|it| format!("<li>{}</li>", escaped(it))).collect();
         push(&mut page, &format!("<ul>{items}</ul>"));

@@ -5,11 +5,11 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::bench_options::BenchOptions;
-use crate::campaign::Cell;
+use crate::campaign::{Cell, Round};
 use crate::contender;
 use crate::core_shares::{self, CoreShare};
 use crate::facts::Facts;
-use crate::figures::{Figures, PERCENTILES};
+use crate::figures::{self, Figures, PERCENTILES};
 use crate::load::Work;
 use crate::page;
 use crate::statistics::{self, Spread, Verdict};
@@ -66,6 +66,8 @@ impl Report<'_> {
                 let text = format!("errors of {server}: {count}; the first: {first}");
                 return Err(Failure::work(text));
             }
+        }
+        for (cell, figures) in self.cells.iter().zip(figures) {
             if figures.requests == 0 {
                 let seen = cell.rounds.iter().find_map(|round| round.disturbance.as_ref());
                 let seen = seen.map_or(String::new(), |seen| format!(" (seen here: {seen})"));
@@ -125,14 +127,14 @@ impl Report<'_> {
             ("cores", CoreShare::json(shares)),
             ("imbalance", json_number(core_shares::imbalance(shares), 3)),
             ("core_to_core_ns", json_number(hand_over_ns(cell), 0)),
-            ("against", self.json_against(figures, index)),
+            ("against", self.json_against(index)),
             ("machine", json_object(&facts)),
         ])
     }
 
     /// How this cell compares with that of the first server and as many connections.
-    fn json_against(&self, figures: &[Figures], index: usize) -> String {
-        let Some((first, comparison)) = self.comparison(figures, index) else {
+    fn json_against(&self, index: usize) -> String {
+        let Some((first, comparison)) = self.comparison(index) else {
             return "null".to_owned();
         };
         let better = match comparison.verdict {
@@ -143,7 +145,8 @@ impl Report<'_> {
         json_object(&[
             ("server", json_string(&self.cells[first].server)),
             ("metric", json_string(comparison.metric)),
-            ("ratio", json_number(Some(comparison.ratio), 4)),
+            ("ratio", json_number(Some(comparison.ratios.median), 4)),
+            ("ratio_spread", json_number(Some(comparison.ratios.relative()), 4)),
             ("better", better),
         ])
     }
@@ -161,23 +164,19 @@ impl Report<'_> {
     }
 
     /// The first server's cell with as many connections, and how this one compares with it.
-    pub(crate) fn comparison(
-        &self,
-        figures: &[Figures],
-        index: usize,
-    ) -> Option<(usize, Comparison)> {
+    pub(crate) fn comparison(&self, index: usize) -> Option<(usize, Comparison)> {
         let connections = self.cells[index].connections;
         let first = self.cells.iter().position(|cell| cell.connections == connections)?;
         if first == index {
             return None;
         }
-        Some((first, Comparison::of(&figures[first], &figures[index])?))
+        Some((first, Comparison::of(&self.cells[first], &self.cells[index])?))
     }
 
     /// One sentence for each comparison.
-    pub(crate) fn verdicts(&self, figures: &[Figures]) -> Vec<String> {
+    pub(crate) fn verdicts(&self) -> Vec<String> {
         let sentence = |index| {
-            let (first, comparison) = self.comparison(figures, index)?;
+            let (first, comparison) = self.comparison(index)?;
             let shown = |index: usize| contender::shown(&self.cells[index].server);
             let connections = grouped(self.cells[index].connections as u64);
             let said = comparison.say(&shown(first), &shown(index));
@@ -214,7 +213,7 @@ impl Report<'_> {
         for cell in self.cells {
             lines.extend(core_shares::table(last_shares(cell)));
         }
-        lines.extend(self.verdicts(figures));
+        lines.extend(self.verdicts());
         lines.join("\n")
     }
 
@@ -307,25 +306,30 @@ impl Report<'_> {
 /// How two servers compare in what matters most and is known of both.
 pub(crate) struct Comparison {
     pub(crate) metric: &'static str,
-    /// The second's median as a part of the first's.
-    pub(crate) ratio: f64,
+    /// The second's figure as a part of the first's, of each round.
+    pub(crate) ratios: Spread,
     pub(crate) verdict: Verdict,
 }
 
 impl Comparison {
-    fn of(first: &Figures, second: &Figures) -> Option<Comparison> {
-        let candidates = [
-            ("bytes_per_connection", first.bytes_per_connection, second.bytes_per_connection),
-            ("server_cpu_ns_per_request", first.cpu_ns_per_request, second.cpu_ns_per_request),
-            // Seconds per request, of which less is better as well.
-            ("seconds_per_request", inverse(first), inverse(second)),
+    fn of(first: &Cell, second: &Cell) -> Option<Comparison> {
+        type Figure = fn(&Round) -> Option<f64>;
+        let candidates: [(&str, Figure); 3] = [
+            ("bytes_per_connection", figures::bytes_per_connection),
+            ("server_cpu_ns_per_request", figures::cpu_ns_per_request),
+            // Of which less is better as well.
+            ("seconds_per_request", figures::seconds_per_request),
         ];
-        let known = |(metric, first, second): (_, Option<Spread>, Option<Spread>)| {
-            Some((metric, first?, second?))
+        let ratios = |figure: Figure| {
+            let ratio = |one: &Round| {
+                let other = second.rounds.iter().find(|other| other.number == one.number)?;
+                Some(figure(other)? / figure(one)?.max(f64::MIN_POSITIVE))
+            };
+            Spread::of(first.rounds.iter().filter_map(ratio))
         };
-        let (metric, first, second) = candidates.into_iter().find_map(known)?;
-        let ratio = second.median / first.median.max(f64::MIN_POSITIVE);
-        Some(Comparison { metric, ratio, verdict: statistics::less_is_better(&first, &second) })
+        let known = |(metric, figure)| Some((metric, ratios(figure)?));
+        let (metric, ratios) = candidates.into_iter().find_map(known)?;
+        Some(Comparison { metric, ratios, verdict: statistics::verdict(&ratios) })
     }
 
     fn say(&self, one: &str, other: &str) -> String {
@@ -334,21 +338,18 @@ impl Comparison {
             "server_cpu_ns_per_request" => "CPU per request",
             _ => "time per request",
         };
-        let ratio = self.ratio;
+        let Spread { median, least, most, .. } = self.ratios;
         let said = match self.verdict {
             Verdict::First => format!("less for `{one}`"),
             Verdict::Second => format!("less for `{other}`"),
             Verdict::Noise => "no difference outside the noise".to_owned(),
             Verdict::TooFewRounds => "too few rounds to tell; at least 4 are needed".to_owned(),
         };
-        format!("{what} of `{other}` is {ratio:.3} times that of `{one}`: {said}")
+        format!(
+            "{what} of `{other}` is {median:.3} times that of `{one}` ({least:.2} to {most:.2}): \
+             {said}"
+        )
     }
-}
-
-fn inverse(figures: &Figures) -> Option<Spread> {
-    let rate = figures.requests_per_s.filter(|it| it.least > 0.0)?;
-    let (median, least, most) = (1.0 / rate.median, 1.0 / rate.most, 1.0 / rate.least);
-    Some(Spread { median, least, most, count: rate.count })
 }
 
 fn disturbed_count(cell: &Cell) -> usize {

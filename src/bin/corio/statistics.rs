@@ -1,9 +1,10 @@
 //! Rounds in one figure: the median, the spread around it, and when a difference is one.
 //!
-//! Nothing here assumes how noise is distributed. Of two servers one is called better if *every*
-//! round of it was better than every round of the other, and the medians differ by 5 % or more.
-//! With four rounds each, two equal servers are told apart by chance in 3 of 100 runs, with five
-//! in fewer than 1; with less than four nothing is called better.
+//! Nothing here assumes how noise is distributed. Two servers are compared round by round, since
+//! both meet the same machine in a round: one is called better if it was better in *every* round,
+//! and by 5 % or more in the median of the rounds' ratios. With four rounds, two equal servers are
+//! told apart by chance in 1 of 8 runs by the first rule alone, with five in 1 of 16, and the
+//! second one is to be met as well; with less than four nothing is called better.
 
 /// The least difference between medians that is a finding.
 const FINDING: f64 = 0.05;
@@ -51,24 +52,22 @@ pub(crate) enum Verdict {
     TooFewRounds,
 }
 
-/// Compares a figure of which less is better.
-pub(crate) fn less_is_better(first: &Spread, second: &Spread) -> Verdict {
-    if first.count.min(second.count) < ROUNDS_MIN {
+/// Compares a figure of which less is better: the second server's as a part of the first's, of each
+/// round.
+pub(crate) fn verdict(ratios: &Spread) -> Verdict {
+    if ratios.count < ROUNDS_MIN {
         return Verdict::TooFewRounds;
     }
-    let (better, worse, verdict) = if first.median <= second.median {
-        (first, second, Verdict::First)
-    } else {
-        (second, first, Verdict::Second)
-    };
-    let is_apart = better.most < worse.least;
-    let is_finding = worse.median - better.median >= FINDING * better.median;
-    if is_apart && is_finding { verdict } else { Verdict::Noise }
+    match () {
+        () if ratios.least > 1.0 && ratios.median >= 1.0 + FINDING => Verdict::First,
+        () if ratios.most < 1.0 && ratios.median <= 1.0 / (1.0 + FINDING) => Verdict::Second,
+        () => Verdict::Noise,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Spread, Verdict, less_is_better};
+    use super::{Spread, Verdict, verdict};
 
     fn spread(values: &[f64]) -> Spread {
         Spread::of(values.iter().copied()).expect("values")
@@ -84,17 +83,12 @@ mod tests {
 
     #[test]
     fn a_winner_is_named_only_outside_the_noise() {
-        let slow = spread(&[10.0, 10.1, 10.2, 10.3]);
-        let quick = spread(&[9.0, 9.1, 9.0, 9.2]);
-        assert_eq!(less_is_better(&slow, &quick), Verdict::Second);
-        assert_eq!(less_is_better(&quick, &slow), Verdict::First);
-        // One round of the quick one was as bad as the other's best.
-        let mixed = spread(&[9.0, 9.1, 9.0, 10.0]);
-        assert_eq!(less_is_better(&slow, &mixed), Verdict::Noise);
-        // Apart, but by 3 % only.
-        let near = spread(&[9.7, 9.8, 9.8, 9.9]);
-        assert_eq!(less_is_better(&slow, &near), Verdict::Noise);
-        assert_eq!(less_is_better(&slow, &slow), Verdict::Noise);
-        assert_eq!(less_is_better(&slow, &spread(&[1.0, 1.0])), Verdict::TooFewRounds);
+        assert_eq!(verdict(&spread(&[1.1, 1.05, 1.2, 1.01])), Verdict::First);
+        assert_eq!(verdict(&spread(&[0.9, 0.95, 0.8, 0.99])), Verdict::Second);
+        // The other one was better in one round.
+        assert_eq!(verdict(&spread(&[1.1, 1.2, 1.3, 0.99])), Verdict::Noise);
+        // In every round, but by 3 % only.
+        assert_eq!(verdict(&spread(&[1.03, 1.02, 1.03, 1.04])), Verdict::Noise);
+        assert_eq!(verdict(&spread(&[2.0, 2.0, 2.0])), Verdict::TooFewRounds);
     }
 }

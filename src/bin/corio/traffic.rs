@@ -9,6 +9,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use corio::sync::Event;
+use corio::time::Instant;
 use hdrhistogram::Histogram;
 
 /// The number of places where a window may begin. A power of two; small enough for the second-level
@@ -73,7 +75,12 @@ pub(crate) struct Tally {
     phase: Cell<Phase>,
     latencies_ns: RefCell<Histogram<u64>>,
     lags_ns: RefCell<Histogram<u64>>,
+    /// Between the server's turns nobody sends.
+    turn: Event,
     pausing: Vec<Cell<bool>>,
+    pausing_count: Cell<usize>,
+    /// When a connection paused last.
+    rested_at: Cell<Instant>,
     messages: Vec<Cell<u64>>,
     connections_alive: Cell<usize>,
     error_count: Cell<u64>,
@@ -82,7 +89,12 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(connections: usize) -> Tally {
+        let turn = Event::new();
+        turn.set();
         Tally {
+            turn,
+            pausing_count: Cell::new(0),
+            rested_at: Cell::new(Instant::now()),
             phase: Cell::new(Phase::WarmUp),
             latencies_ns: RefCell::new(histogram()),
             lags_ns: RefCell::new(histogram()),
@@ -122,7 +134,47 @@ impl Tally {
 
     /// Whether a connection waits for the time to send, and so has nothing in flight.
     pub(crate) fn set_pausing(&self, connection: usize, is_pausing: bool) {
-        self.pausing[connection].set(is_pausing);
+        if self.pausing[connection].replace(is_pausing) == is_pausing {
+            return;
+        }
+        let count = self.pausing_count.get();
+        self.pausing_count.set(if is_pausing { count + 1 } else { count - 1 });
+    }
+
+    /// From now on no connection sends another batch.
+    pub(crate) fn pause(&self) {
+        self.turn.clear();
+    }
+
+    /// Those that paused send again.
+    pub(crate) fn go_on(&self) {
+        self.turn.set();
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        !self.turn.is_set()
+    }
+
+    /// A connection that has nothing in flight waits for the server's next turn.
+    pub(crate) async fn next_turn(&self, connection: usize) {
+        self.rested_at.set(Instant::now());
+        self.set_pausing(connection, true);
+        self.turn.wait().await;
+        self.set_pausing(connection, false);
+    }
+
+    /// Whether every connection has nothing in flight.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.pausing_count.get() == self.connections_alive.get()
+    }
+
+    /// When the last connection had nothing in flight any more.
+    pub(crate) fn rested_at(&self) -> Instant {
+        self.rested_at.get()
+    }
+
+    pub(crate) fn answered_count(&self) -> u64 {
+        self.messages.iter().map(Cell::get).sum()
     }
 
     pub(crate) fn is_pausing(&self, connection: usize) -> bool {

@@ -22,7 +22,7 @@ const WARMUP_S: f64 = 0.2;
 const BYTES_PER_S: f64 = 4e9;
 
 /// What is kept back for rounds that were disturbed.
-const RESERVE: f64 = 1.2;
+const RESERVE: f64 = 1.4;
 
 /// How long servers poll where a lone connection's latency is the question, in microseconds.
 pub const SPIN_MICROS: u64 = 200;

@@ -18,11 +18,14 @@ const MARKS: (&str, &str) = ("<!-- peers: begin -->\n", "<!-- peers: end -->");
 const METHOD: &str = "\
 All servers run the same program: one thread, a task for each connection, `TCP_NODELAY`, buffers as
 large as the messages and at least 16 KiB, built with the same profile (`lto = \"fat\"`, one codegen
-unit). `corio bench` starts each in turn, round by round (A B A B), on one CPU, drives it from
-another and compares every byte that comes back. A figure is the median of the rounds, `±` the
-distance of the farthest round from it. A round in which the machine was disturbed (a side waited
-for its CPU, the host took time, a cache line took three times as long from CPU to CPU before or
-after it, or a saturated server used less than 90 % of its CPU) is measured again and counted below.
+unit). `corio bench` drives them from another CPU and compares every byte that comes back. In each
+round all servers are started anew, on one CPU; in a closed loop they take turns of 25 ms or more
+within the round (A B C A B C), while the others sleep, so that all of them meet the same machine. A
+figure is the median of the rounds, a multiple of corio's is the median of the rounds' ratios, and
+`±` is the distance of the farthest round from it. A round in which the machine was disturbed (a
+side waited for its CPU, the host took time, a cache line took three times as long from CPU to CPU
+before or after it, or a saturated server used less than 90 % of its CPU) is measured again and
+counted below.
 CPU is that of the server's process, the kernel's TCP included. corio runs with `busy_poll` off, as
 the others do, except where a lone connection's latency is the question. `raw-uring` and `raw-epoll`
 are written by hand, without a runtime. Pipelined messages are written and read in batches.";
@@ -109,13 +112,14 @@ impl Report {
             }
         }
         text += &format!("* peers: {}\n\n## The method\n\n{METHOD}\n\n", self.versions.join(", "));
-        text += "## Server CPU per echoed request, in µs\n\n";
+        text += "## Server CPU per echoed request\n\n";
         text += &self.main_table();
         text += &self.not_ahead();
-        let sections: [(&str, Question, &[Column]); 6] = [
+        let sections: [(&str, Question, &[Column]); 7] = [
+            ("Server CPU per echoed request, in µs", Question::Echo, &[CPU]),
             ("Echoed requests per second", Question::Echo, &[REQUESTS]),
             ("System calls per echoed request (`perf stat`)", Question::Calls, &[CALLS]),
-            ("HTTP: GET /plaintext", Question::Http, &[CPU, REQUESTS]),
+            ("HTTP: GET /plaintext", Question::Http, &[TIMES, CPU, REQUESTS]),
             ("10,000 idle connections: bytes of user memory each", Question::Idle, &[MEMORY]),
             ("A lone connection, servers that can poll polling", Question::Lone, &[P50, P99, CPU]),
             ("Latency at 80 % of what corio can do", Question::Rate, &[P50, P99, REQUESTS, CPU]),
@@ -134,8 +138,9 @@ impl Report {
         text + &self.failed()
     }
 
+    /// corio's CPU, and that of the others as a multiple of it.
     fn main_table(&self) -> String {
-        table(&self.of(Question::Echo), &CPU)
+        table(&self.of(Question::Echo), &TIMES)
     }
 
     /// The cells in which corio is not the first of the runtimes.
@@ -231,11 +236,10 @@ impl Result {
     /// The runtime that takes the least CPU, corio and what is no runtime apart; and its CPU as a
     /// multiple of corio's.
     fn against_best_runtime(&self) -> Option<(&'static str, f64)> {
-        let corio = self.number("corio", CPU.field)?;
         let runtimes = SERVERS.iter().filter(|it| it.is_compiled() && !it.is_raw());
-        let cpu = runtimes.filter_map(|it| Some((it.name, self.number(it.name, CPU.field)?)));
-        let (name, least) = cpu.min_by(|one, other| one.1.total_cmp(&other.1))?;
-        Some((name, least / corio))
+        let ratio = |it: &Server| self.row(it.name)?.figures["against"]["ratio"].as_f64();
+        let ratios = runtimes.filter_map(|it| Some((it.name, ratio(it)?)));
+        ratios.min_by(|one, other| one.1.total_cmp(&other.1))
     }
 
     /// How far a closed loop is from Little's law, as a part.
@@ -274,6 +278,16 @@ const CPU: Column = Column {
     inner: "",
     spread: "server_cpu_spread",
     unit: 1e3,
+    decimals: 2,
+};
+
+/// How many times corio's, which is the one that it is compared with and told in µs.
+const TIMES: Column = Column {
+    name: "CPU",
+    field: "against",
+    inner: "ratio",
+    spread: "ratio_spread",
+    unit: 1.0,
     decimals: 2,
 };
 
@@ -318,16 +332,18 @@ const P99: Column = Column { name: "p99 µs", inner: "p99", ..P50 };
 impl Column {
     fn show(&self, row: &Row) -> Option<String> {
         let mut value = &row.figures[self.field];
+        if self.field == TIMES.field && value.is_null() {
+            return CPU.show(row).map(|text| text.replacen(' ', " µs ", 1));
+        }
+        let mut around = &row.figures;
         if !self.inner.is_empty() {
+            around = value;
             value = &value[self.inner];
         }
         let number = value.as_f64()? / self.unit;
         let decimals = self.decimals;
-        let spread = row
-            .figures
-            .get(self.spread)
-            .and_then(Value::as_f64)
-            .filter(|_| row.figures["rounds"] != 1);
+        let spread =
+            around.get(self.spread).and_then(Value::as_f64).filter(|_| row.figures["rounds"] != 1);
         let spread = spread.map_or(String::new(), |it| format!(" ±{:.0}%", it * 100.0));
         Some(format!("{number:.decimals$}{spread}"))
     }
