@@ -80,6 +80,8 @@ pub(super) struct Pace {
     polls_a_look: Cell<u32>,
     /// Running mean of the time between running out of work and the next event.
     mean_gap_ticks: Cell<u64>,
+    /// The clock at the last reap, or 0 if there were no timers then.
+    read_ns: Cell<u64>,
     /// The clock when nothing was left to reap.
     seen_empty_ns: Cell<u64>,
     stale_turns: Cell<u32>,
@@ -103,6 +105,7 @@ impl Pace {
             long_span_ticks: LONG_SPAN_MICROS * ticks_per_micro(),
             polls_a_look: Cell::new(1),
             mean_gap_ticks: Cell::new(0),
+            read_ns: Cell::new(0),
             seen_empty_ns: Cell::new(0),
             stale_turns: Cell::new(0),
         }
@@ -119,10 +122,10 @@ impl Pace {
         Allowance { ticks: self.budget_ticks, adaptive: self.adaptive }
     }
 
-    /// Whether a deadline lies well beyond the clock's last reading, if that was a turn ago.
+    /// Whether a deadline lies well beyond the clock's last reading, which is a turn old.
     pub(super) fn is_far_ahead(&self, deadline_ns: u64) -> bool {
-        let seen_ns = self.seen_empty_ns.get();
-        seen_ns != 0 && deadline_ns > seen_ns.saturating_add(FAR_AHEAD_NS)
+        let read_ns = self.read_ns.get();
+        read_ns != 0 && deadline_ns > read_ns.saturating_add(FAR_AHEAD_NS)
     }
 
     fn judge_span(&self, span_ticks: u64) {
@@ -318,6 +321,7 @@ impl Core {
     fn reap(self: &Rc<Core>) {
         // Before the look: what comes later than this moment may be missed, what came earlier not.
         let now_ns = if self.timers.borrow().len() == 0 { 0 } else { self.now_ns() };
+        self.pace.read_ns.set(now_ns);
         let mut completions = self.completions.take();
         let saw_all = self.driver.borrow_mut().reap(&mut completions);
         if saw_all {

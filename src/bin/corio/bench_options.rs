@@ -15,11 +15,12 @@ use crate::machine;
 
 pub(crate) const NOTES: &str = "\
 How to read it:
-  Each server runs in a process of its own on one CPU, the load generator on another. Servers
-  take turns, round by round (A B A B); a figure is the median of the rounds, and `±` says how far
-  the farthest round was from it. A round in which the machine was busy elsewhere is measured
-  again. A server is called better only if every round of it was better than every round of the
-  other, and the medians differ by 5 % or more.
+  Each server runs in a process of its own on one CPU, the load generator on another. In a closed
+  loop the servers of a round run at once and take turns of 25 ms or more (A B A B), otherwise one
+  follows the other. A figure is the median of the rounds, and `±` says how far the farthest round
+  was from it. A round in which the machine was busy elsewhere is measured again. Servers are
+  compared round by round: one is called better only if it was in every round, and by 5 % or more
+  in the median of the ratios.
 
   Without --rate each connection sends as soon as it was answered (closed loop): that measures
   how much a server can do. With --rate messages have intended times (open loop) and latency

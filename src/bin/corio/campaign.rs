@@ -5,9 +5,9 @@
 //! servers take turns (`turns.rs`), or are measured one after the other where a turn would disturb
 //! what is measured. What changes on the machine (its temperature, its neighbours) then meets all
 //! of them alike, and they are compared round by round. A round that was disturbed is measured
-//! again, as often as there are rounds; if the machine does not come to rest, all rounds count, and
-//! the report says so. The first error ends it all: figures of a server that answers wrongly are no
-//! figures.
+//! again, half as often as there are rounds; if the machine does not come to rest, all rounds
+//! count, and the report says so. The first error ends it all: figures of a server that answers
+//! wrongly are no figures.
 
 use std::cell::Cell as Kept;
 use std::io::{self, IsTerminal};
@@ -151,7 +151,7 @@ impl<'a> Campaign<'a> {
         let wanted = self.options.rounds;
         let takes_turns = self.takes_turns(contenders.len(), connections);
         let at_once = if takes_turns { contenders.len() } else { 1 };
-        for number in 0..2 * wanted {
+        for number in 0..wanted + wanted.div_ceil(2) {
             for (cells, contenders) in cells.chunks_mut(at_once).zip(contenders.chunks(at_once)) {
                 let names = cells.iter().map(|cell| shortened(&contender::shown(&cell.server)));
                 let names: Vec<String> = names.collect();

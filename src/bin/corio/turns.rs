@@ -23,17 +23,19 @@ use corio::time::{Duration, Instant};
 use crate::load::{self, Moment, Outcome, Plan, SILENCE_LIMIT};
 use crate::traffic::{Phase, Tally};
 
-/// How long a turn is, at least; and as a multiple of the time that all messages in flight take:
+/// How long a turn is; between these as a multiple of the time that all messages in flight take:
 /// the first and the last of these times are spent with fewer in flight.
-const TURN: Duration = Duration::from_millis(25);
-const FLIGHTS: f64 = 12.0;
+const TURN_MIN: Duration = Duration::from_millis(25);
+const TURN_MAX: Duration = Duration::from_millis(250);
+const FLIGHTS: f64 = 8.0;
 
 /// What a batch takes, and a byte of it, roughly.
 const BATCH_S: f64 = 10e-6;
 const BYTE_S: f64 = 0.25e-9;
 
-/// Turns of a server in a round, at least.
-const TURNS_MIN: u32 = 4;
+/// A round has at least so many turns of each server, or as many as fit into this time.
+const TURNS_MIN: f64 = 8.0;
+const ROUND_MIN: Duration = Duration::from_secs(1);
 
 /// How often is looked at whether all is answered, and how long a server needs until it sleeps.
 const LOOK_INTERVAL: Duration = Duration::from_micros(500);
@@ -71,12 +73,13 @@ async fn take_turns(sides: &mut [Side]) -> Option<()> {
     for side in sides.iter_mut() {
         side.turn(side.plan.warmup, Phase::WarmUp).await?;
     }
-    let turn = sides.first().map_or(TURN, |side| turn_of(&side.plan));
+    let turn = sides.first().map_or(TURN_MIN, |side| turn_of(&side.plan));
     let duration = sides.first().map_or(turn, |side| side.plan.duration);
-    let count = ((duration.as_secs_f64() / turn.as_secs_f64()).ceil() as u32).max(TURNS_MIN);
+    let turns_in = |time: Duration| time.as_secs_f64() / turn.as_secs_f64();
+    let count = turns_in(duration).max(turns_in(ROUND_MIN).min(TURNS_MIN)).ceil() as u32;
     for _ in 0..count {
         for side in sides.iter_mut() {
-            side.turn(duration / count, Phase::Measuring).await?;
+            side.turn(turn, Phase::Measuring).await?;
         }
     }
     Some(())
@@ -85,7 +88,7 @@ async fn take_turns(sides: &mut [Side]) -> Option<()> {
 fn turn_of(plan: &Plan) -> Duration {
     let batch_bytes = (plan.work.size() * plan.work.pipeline()) as f64;
     let flight_s = plan.connections as f64 * (BATCH_S + batch_bytes * BYTE_S);
-    TURN.max(Duration::from_secs_f64(FLIGHTS * flight_s))
+    Duration::from_secs_f64(FLIGHTS * flight_s).clamp(TURN_MIN, TURN_MAX)
 }
 
 impl Side {

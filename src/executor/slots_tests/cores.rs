@@ -271,6 +271,28 @@ pub(crate) fn turns_until<F: Future>(core: &Rc<Core>, future: F) -> (F::Output, 
     (output.expect("the loop ends with one"), core.counters.turns.get() - before)
 }
 
+/// Under a load that never leaves the completion queue empty, a deadline of some milliseconds is not
+/// taken for one that lies far ahead.
+#[test]
+fn a_sleep_ends_although_there_is_always_more_to_reap() {
+    let (core, _) = fake_core(Some(Box::new(|fake, _| {
+        assert!(fake.enters < 1_000, "a sleep of 30 ms has not ended in 1,000 turns of 1 ms");
+        std::thread::sleep(Duration::from_millis(1));
+        if fake.enters < 3 {
+            // Here the queue is seen empty.
+            return;
+        }
+        fake.reap_length = 1;
+        let nobodys = Token::operation(0, 7);
+        fake.inject(nobodys, 0, false);
+        fake.inject(nobodys, 0, false);
+    })));
+    let begun_at = Instant::now();
+    turns_until(&core, crate::time::sleep(Duration::from_millis(30)));
+    assert!(begun_at.elapsed() >= Duration::from_millis(30));
+    core.close();
+}
+
 /// A ring of two submissions and four completions.
 fn tiny_core() -> (Rc<Core>, Heard) {
     let heard = Heard::default();
